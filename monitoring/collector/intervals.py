@@ -1,0 +1,145 @@
+"""From cumulative counters to intervals: what changed between two polls of one instance.
+
+Counters are cumulative, so a missed poll loses resolution and never counts. A counter that fell, or a `started_at` that changed,
+is a restart: everything in the new document then happened since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+from monitoring import histogram
+from monitoring.wire import EndpointMetrics, MetricsDocument
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointInterval:
+    """What happened at one endpoint in one interval. Durations in seconds."""
+
+    method: str
+    route: str
+    count: int
+    duration_sum: float
+    duration_max: float | None
+    """Exact where the maximum of all time grew in this interval, else the upper bound of the highest bucket that did."""
+    status_codes: dict[int, int] = field(default_factory=dict)
+    buckets: dict[int, int] | None = None
+
+    @property
+    def errors(self) -> int:
+        """Answers with a status of 500 and above: the service's own failures."""
+        return sum(count for code, count in self.status_codes.items() if code >= 500)
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceInterval:
+    """What happened at one instance between two polls: only endpoints at which something did."""
+
+    start: datetime
+    end: datetime
+    reset: bool
+    """The instance restarted since the poll before."""
+    endpoints: list[EndpointInterval]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The document of the poll before, and when it was taken."""
+
+    document: MetricsDocument
+    polled_at: datetime
+
+
+def between(
+    baseline: Baseline | None, current: MetricsDocument, polled_at: datetime, registered_at: datetime
+) -> InstanceInterval | None:
+    """The interval that ends with this poll; None where this poll is the first and serves as the baseline only.
+
+    An instance that started after it was registered has no unknown past, so its first poll is an interval already.
+    """
+    started_at = _moment(current.started_at)
+    if baseline is None:
+        if started_at is None or started_at < registered_at or started_at >= polled_at:
+            return None
+        return InstanceInterval(started_at, polled_at, False, _since({}, current))
+    if not _restarted(baseline.document, current):
+        return InstanceInterval(baseline.polled_at, polled_at, False, _since(baseline.document.endpoints, current))
+    start = baseline.polled_at
+    if started_at is not None and start < started_at < polled_at:
+        start = started_at
+    return InstanceInterval(start, polled_at, True, _since({}, current))
+
+
+def is_stale(baseline: Baseline | None, current: MetricsDocument, polled_at: datetime) -> bool:
+    """Whether a later poll of the same counters is stored already: two collectors overlapped, and this one was the slower."""
+    if baseline is None or polled_at > baseline.polled_at:
+        return False
+    return baseline.document.started_at == current.started_at
+
+
+def total(endpoints: Iterable[EndpointInterval]) -> EndpointInterval:
+    """The sum over endpoints, as one interval without method and route."""
+    count, duration_sum, codes = 0, 0.0, dict[int, int]()
+    maxima: list[float] = []
+    histograms: list[Mapping[int, int]] = []
+    for endpoint in endpoints:
+        count += endpoint.count
+        duration_sum += endpoint.duration_sum
+        for code, number in endpoint.status_codes.items():
+            codes[code] = codes.get(code, 0) + number
+        if endpoint.duration_max is not None:
+            maxima.append(endpoint.duration_max)
+        if endpoint.buckets is not None:
+            histograms.append(endpoint.buckets)
+    buckets = histogram.merge(histograms) if histograms else None
+    return EndpointInterval("", "", count, duration_sum, max(maxima, default=None), codes, buckets)
+
+
+def _restarted(before: MetricsDocument, current: MetricsDocument) -> bool:
+    if before.started_at != current.started_at:
+        return True
+    return any(
+        key in before.endpoints and endpoint.count < before.endpoints[key].count for key, endpoint in current.endpoints.items()
+    )
+
+
+def _since(before: Mapping[str, EndpointMetrics], current: MetricsDocument) -> list[EndpointInterval]:
+    changed = []
+    for key, endpoint in current.endpoints.items():
+        earlier = before.get(key) or EndpointMetrics(endpoint.method, endpoint.route, buckets={})
+        if endpoint.count > earlier.count:
+            changed.append(_difference(earlier, endpoint))
+    return changed
+
+
+def _difference(earlier: EndpointMetrics, endpoint: EndpointMetrics) -> EndpointInterval:
+    buckets = None
+    if endpoint.buckets is not None and earlier.buckets is not None:
+        buckets = _grown(earlier.buckets, endpoint.buckets)
+    longest = None
+    if endpoint.duration_max is not None and endpoint.duration_max > (earlier.duration_max or 0.0):
+        longest = endpoint.duration_max
+    elif buckets:
+        longest = histogram.upper_bound(max(buckets))
+    return EndpointInterval(
+        endpoint.method,
+        endpoint.route,
+        endpoint.count - earlier.count,
+        max(0.0, endpoint.duration_sum - earlier.duration_sum),
+        longest,
+        _grown(earlier.status_codes, endpoint.status_codes),
+        buckets,
+    )
+
+
+def _grown(before: Mapping[int, int], after: Mapping[int, int]) -> dict[int, int]:
+    return {key: count - before.get(key, 0) for key, count in after.items() if count > before.get(key, 0)}
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
+    except (ValueError, OverflowError, OSError):  # a stamp beyond what a date can hold tells nothing
+        return None

@@ -1,0 +1,274 @@
+"""Every setting of the project: one typed, documented accessor each. Nothing else reads django.conf.settings.
+
+Settings live in one dict, all optional::
+
+    MONITORING = {"SERVICE_NAME": "shop", "METRICS_TOKEN": os.environ["METRICS_TOKEN"]}
+
+An accessor never raises: a bad value counts as absent, and `problems()` (which the system checks report) says what is wrong with
+it. So a typing error in a setting is an error at `manage.py check` and never one in a request.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, overload
+
+from django.conf import settings as django_settings
+
+T = TypeVar("T")
+
+
+class SettingError(ValueError):
+    """A setting has a value it cannot have: what is wrong, and what to write instead."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A setting that is wrong, as a system check reports it."""
+
+    check_id: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class InfluxDB:
+    """Where points are written to. `token` may be empty for a server without authentication."""
+
+    url: str
+    token: str
+    org: str
+    bucket: str
+
+
+class Setting(Generic[T]):
+    """A property of Settings, made from a method that reads a raw value.
+
+    The method gets the value as it stands in the dict, or None where there is none, and returns it typed or raises SettingError.
+    """
+
+    def __init__(self, read: Callable[[Settings, Any], T], check_id: str) -> None:
+        self.read = read
+        self.check_id = check_id
+        self.name = read.__name__
+        self.__doc__ = read.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Setting[T]: ...
+    @overload
+    def __get__(self, instance: Settings, owner: type) -> T: ...
+    def __get__(self, instance: Settings | None, owner: type) -> T | Setting[T]:
+        if instance is None:
+            return self
+        try:
+            return self.read(instance, instance.raw().get(self.name))
+        except SettingError:
+            return self.read(instance, None)
+
+
+def setting(check_id: str) -> Callable[[Callable[[Settings, Any], T]], Setting[T]]:
+    """Declare a setting; a wrong value is reported under this check id."""
+    return lambda read: Setting(read, f"monitoring.{check_id}")
+
+
+class Settings:
+    """The settings as they stand now, so that `override_settings` works. Read them once, and pass the values on."""
+
+    def raw(self) -> Mapping[str, Any]:
+        value = getattr(django_settings, "MONITORING", None)
+        return value if isinstance(value, dict) else {}
+
+    @setting("E002")
+    def SERVICE_NAME(self, value: Any) -> str:
+        """The name under which this service reports itself. Default: the project's, as in ROOT_URLCONF."""
+        if value is None:
+            project = str(getattr(django_settings, "ROOT_URLCONF", "") or "").partition(".")[0]
+            return project if project not in ("", "__main__", "urls") else "django"
+        name = _string(value, "SERVICE_NAME", "a name such as 'shop'")
+        if len(name) > 200 or not name.isprintable():
+            raise SettingError(
+                "SERVICE_NAME is longer than 200 characters or holds a line break or another control character.",
+                "Use a short name such as 'shop'.",
+            )
+        return name
+
+    @setting("E003")
+    def ENABLED(self, value: Any) -> bool:
+        """False takes both middlewares out at start-up. Default: True."""
+        return _boolean(value, "ENABLED", True)
+
+    @setting("E004")
+    def STATE_DIR(self, value: Any) -> str | None:
+        """The folder of the worker processes' counters. Default (None): one per user, project and service (see the store)."""
+        return None if value is None else _path(value, "STATE_DIR", "the absolute path of a folder of this service's own")
+
+    @setting("E005")
+    def METRICS_TOKEN(self, value: Any) -> str | None:
+        """What `Authorization: Bearer` must carry to read /metrics. Default: none."""
+        if value is None or value == "":  # empty as it comes from an environment variable that is not set
+            return None
+        if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
+            raise SettingError(  # without the value: it is a secret
+                "METRICS_TOKEN is not a string that an HTTP header can carry.",
+                "Use letters and digits, for instance what `python -c 'import secrets; print(secrets.token_urlsafe())'` prints.",
+            )
+        return value
+
+    @setting("E006")
+    def METRICS_PUBLIC(self, value: Any) -> bool:
+        """True lets anybody who reaches the service read /metrics. Default: False."""
+        return _boolean(value, "METRICS_PUBLIC", False)
+
+    @setting("E007")
+    def MAX_SERIES(self, value: Any) -> int:
+        """How many endpoints (method + route) are counted apart; the rest share one. Default: 1,000."""
+        if value is None:
+            return 1000
+        if type(value) is not int or not 1 <= value <= 100_000:
+            raise SettingError(f"MAX_SERIES is {value!r}.", "Use a whole number from 1 to 100000.")
+        return value
+
+    @setting("E008")
+    def EXCLUDE_PATHS(self, value: Any) -> tuple[re.Pattern[str], ...]:
+        """Regular expressions; a request whose path one of them matches from its start is neither counted nor traced."""
+        if value is None:
+            return ()
+        if not isinstance(value, list | tuple):
+            raise SettingError(f"EXCLUDE_PATHS is {value!r}.", r"Use a list of regular expressions such as [r'/healthz$'].")
+        patterns = []
+        for item in value:
+            try:
+                patterns.append(re.compile(item))
+            except (re.error, TypeError) as error:
+                raise SettingError(
+                    f"EXCLUDE_PATHS holds {item!r}, which is not a regular expression ({error}).",
+                    r"Write it as in [r'/healthz$'].",
+                ) from None
+        return tuple(patterns)
+
+    @setting("E009")
+    def TRACE_LOG(self, value: Any) -> str | None:
+        """The file to which the trace log is appended; "-" for standard output. Default: none."""
+        if value is None:
+            return None
+        return "-" if value == "-" else _path(value, "TRACE_LOG", "the absolute path of a file, or '-' for standard output")
+
+    @setting("E010")
+    def TRACE_LOG_FORMAT(self, value: Any) -> str:
+        """ "text" (the default) or "json"."""
+        if value is None or value == "text":
+            return "text"
+        if value == "json":
+            return "json"
+        raise SettingError(f"TRACE_LOG_FORMAT is {value!r}.", "Use 'text' or 'json'.")
+
+    @setting("E011")
+    def SAMPLE_RATE(self, value: Any) -> float:
+        """The share of new traces that are sampled, 0.0 to 1.0. Default: 1.0."""
+        if value is None:
+            return 1.0
+        if type(value) not in (int, float) or not 0 <= value <= 1:
+            raise SettingError(f"SAMPLE_RATE is {value!r}.", "Use a number from 0 (none) to 1 (all).")
+        return float(value)
+
+    @setting("E012")
+    def TRUST_INCOMING(self, value: Any) -> bool:
+        """False starts a new trace for every request, whatever headers it brings: for a service at the edge. Default: True."""
+        return _boolean(value, "TRUST_INCOMING", True)
+
+    @setting("E013")
+    def PROPAGATE_TO(self, value: Any) -> tuple[str, ...] | None:
+        """Host names that calls may carry trace headers to; ".example.com" includes subdomains. Default (None): all hosts."""
+        if value is None:
+            return None
+        if not isinstance(value, list | tuple) or not all(isinstance(host, str) and host for host in value):
+            raise SettingError(f"PROPAGATE_TO is {value!r}.", "Use a list of host names such as ['.example.com'].")
+        return tuple(host.lower() for host in value)
+
+    @setting("E014")
+    def INFLUXDB(self, value: Any) -> InfluxDB | None:
+        """Where collect_metrics writes points: {"URL", "TOKEN", "ORG", "BUCKET"}. Default, and without a URL: nowhere."""
+        hint = 'Use {"URL": "http://localhost:8086", "TOKEN": "...", "ORG": "...", "BUCKET": "..."}.'
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise SettingError("INFLUXDB is not a dict.", hint)
+        unknown = sorted(set(map(str, value)) - {"URL", "TOKEN", "ORG", "BUCKET"})
+        if unknown:
+            raise SettingError(f"INFLUXDB has the unknown key {unknown[0]!r}.", hint)
+        parts = {name: value.get(name) or "" for name in ("URL", "TOKEN", "ORG", "BUCKET")}
+        for name, part in parts.items():
+            if not isinstance(part, str):
+                raise SettingError(f"INFLUXDB[{name!r}] is not a string.", hint)
+        if not parts["URL"]:
+            return None
+        if not re.match(r"https?://[^/\s]+", parts["URL"]):
+            raise SettingError("INFLUXDB['URL'] is not an http or https address.", hint)
+        if not parts["BUCKET"]:
+            raise SettingError("INFLUXDB has a URL but no BUCKET.", hint)
+        return InfluxDB(parts["URL"], parts["TOKEN"], parts["ORG"], parts["BUCKET"])
+
+    # What Django itself is told, as far as it matters here.
+
+    @property
+    def debug(self) -> bool:
+        return bool(django_settings.DEBUG)
+
+    @property
+    def project_dir(self) -> str:
+        """The folder that tells one deployment from another on the same host: BASE_DIR, else the working directory."""
+        return str(getattr(django_settings, "BASE_DIR", None) or os.getcwd())
+
+
+conf = Settings()
+
+
+def problems() -> Iterator[Problem]:
+    """What is wrong with the settings, in the order of their check ids."""
+    raw = getattr(django_settings, "MONITORING", None)
+    if raw is not None and not isinstance(raw, dict):
+        hint = 'Use MONITORING = {"SERVICE_NAME": "..."}.'
+        yield Problem("monitoring.E001", f"MONITORING is {type(raw).__name__}, not a dict.", hint)
+        return
+    declared = {name: item for name, item in vars(Settings).items() if isinstance(item, Setting)}
+    for name in raw or {}:
+        if name not in declared:
+            close = difflib.get_close_matches(str(name).upper(), declared, n=1)
+            yield Problem(
+                "monitoring.W001",
+                f"MONITORING has the unknown setting {name!r}.",
+                f"Did you mean {close[0]!r}?" if close else f"Known are {', '.join(declared)}.",
+            )
+    for name, item in declared.items():
+        try:
+            item.read(conf, (raw or {}).get(name))
+        except SettingError as error:
+            yield Problem(item.check_id, f"MONITORING: {error}", error.hint)
+
+
+def _string(value: Any, name: str, expected: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise SettingError(f"{name} is {value!r}, not a string with something in it.", f"Use {expected}.")
+    return value
+
+
+def _boolean(value: Any, name: str, default: bool) -> bool:
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise SettingError(f"{name} is {value!r}.", "Use True or False.")
+    return value
+
+
+def _path(value: Any, name: str, expected: str) -> str:
+    if not isinstance(value, str | os.PathLike) or not os.path.isabs(value):
+        raise SettingError(f"{name} is {value!r}.", f"Use {expected}.")
+    return os.fspath(value)

@@ -1,0 +1,287 @@
+"""The metrics document: what an instance serves at /metrics and a collector reads.
+
+Both ends use this module, so the format is described once (docs/architecture.md, "Metrics document"). `service_name`,
+`metrics`, and in each endpoint `count`, `avg_duration` and `status_codes` are the Gin service's document and all that a reader
+may rely on; everything else is optional.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from monitoring import histogram
+
+SCHEMA_VERSION = 1
+
+STANDARD_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY"})
+OTHER_METHOD = "_OTHER"
+"""What stands for a method outside the standard ones, as in OpenTelemetry's `http.request.method`."""
+
+UNKNOWN_ROUTE = "/unknown"
+"""What stands for the path of a request that matches no route."""
+
+MAX_ROUTE_LENGTH = 400
+"""Characters of a route that are kept; a longer one ends in a hash of the whole, so that it stays distinct."""
+
+MAX_NAME_LENGTH = 200
+"""Characters that a service name may have."""
+
+_MAX_COUNT = 2**63 - 1  # what a database's and InfluxDB's integers hold
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+class DocumentError(ValueError):
+    """What was received is not a metrics document; the message says where and why."""
+
+
+@dataclass(slots=True)
+class EndpointMetrics:
+    """Counters of one method + route, cumulative since the document's `started_at`. Durations in seconds."""
+
+    method: str
+    route: str
+    count: int = 0
+    duration_sum: float = 0.0
+    duration_max: float | None = None
+    status_codes: dict[int, int] = field(default_factory=dict)
+    buckets: dict[int, int] | None = None
+    """`{bucket index: count}` at histogram.SCALE; None where the service does not report a histogram."""
+
+    @property
+    def key(self) -> str:
+        return self.method + self.route
+
+
+@dataclass(slots=True)
+class MetricsDocument:
+    """All counters of one instance at one moment, by endpoint key."""
+
+    service_name: str | None
+    endpoints: dict[str, EndpointMetrics]
+    started_at: float | None = None
+    """When counting began, in seconds since the epoch; a change tells of a restart."""
+    workers: int | None = None
+    active_requests: int | None = None
+    dropped_series: int | None = None
+
+
+def bounded_route(route: str) -> str:
+    """The route in a form that every store can hold: one line of at most MAX_ROUTE_LENGTH characters."""
+    route = _UNPRINTABLE.sub("\ufffd", route)
+    if len(route) <= MAX_ROUTE_LENGTH:
+        return route
+    digest = hashlib.sha256(route.encode()).hexdigest()[:16]
+    return f"{route[: MAX_ROUTE_LENGTH - len(digest) - 1]}~{digest}"
+
+
+def dump(document: MetricsDocument) -> dict[str, Any]:
+    """The document as JSON-ready values, the Gin service's keys first."""
+    fields: dict[str, Any] = {
+        "service_name": document.service_name or "",
+        "metrics": {key: _dump_endpoint(endpoint) for key, endpoint in document.endpoints.items()},
+        "schema_version": SCHEMA_VERSION,
+        "histogram_scale": histogram.SCALE,
+    }
+    for name in ("started_at", "workers", "active_requests", "dropped_series"):
+        value = getattr(document, name)
+        if value is not None:
+            fields[name] = value
+    return fields
+
+
+def _dump_endpoint(endpoint: EndpointMetrics) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "count": endpoint.count,
+        "avg_duration": endpoint.duration_sum / endpoint.count if endpoint.count else 0.0,
+        "status_codes": {str(code): count for code, count in endpoint.status_codes.items()},
+        "method": endpoint.method,
+        "route": endpoint.route,
+        "duration_sum": endpoint.duration_sum,
+    }
+    if endpoint.duration_max is not None:
+        fields["duration_max"] = endpoint.duration_max
+    if endpoint.buckets is not None:
+        fields["buckets"] = {str(index): count for index, count in endpoint.buckets.items()}
+    return fields
+
+
+def parse(payload: bytes | str, seconds_per_unit: float = 1.0) -> MetricsDocument:
+    """Read a metrics document, with or without the envelope. Raises DocumentError.
+
+    `seconds_per_unit` is 0.001 for a service that reports milliseconds; its histogram, if it has one, cannot be converted exactly
+    and is left out.
+    """
+    try:
+        root = json.loads(payload, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise DocumentError(f"not a JSON document ({error})") from None
+    if not isinstance(root, dict):
+        raise DocumentError(f"the document is {_kind(root)}, not an object")
+    enveloped = "metrics" in root
+    metrics = root["metrics"] if enveloped else root
+    envelope: dict[str, Any] = root if enveloped else {}
+    if metrics is None:  # Go writes a nil map as null: nothing counted yet
+        metrics = {}
+    if not isinstance(metrics, dict):
+        raise DocumentError(f'"metrics" is {_kind(metrics)}, not an object')
+    scale = envelope.get("histogram_scale")
+    if scale is not None and type(scale) is not int:
+        raise DocumentError(f'"histogram_scale" is {_kind(scale)}, not a whole number')
+    endpoints: dict[str, EndpointMetrics] = {}
+    for key, value in metrics.items():
+        endpoint = _parse_endpoint(key, value, seconds_per_unit, scale)
+        twin = endpoints.get(endpoint.key)
+        endpoints[endpoint.key] = endpoint if twin is None else _add(twin, endpoint)
+    return MetricsDocument(
+        service_name=_service_name(envelope.get("service_name")),
+        endpoints=endpoints,
+        started_at=_optional_number(envelope, "started_at"),
+        workers=_optional_count(envelope, "workers"),
+        active_requests=_optional_count(envelope, "active_requests"),
+        dropped_series=_optional_count(envelope, "dropped_series"),
+    )
+
+
+def _parse_endpoint(key: str, value: Any, seconds_per_unit: float, scale: int | None) -> EndpointMetrics:
+    if not isinstance(value, dict):
+        raise DocumentError(f"endpoint {_quote(key)} is {_kind(value)}, not an object")
+    try:
+        count = _count(value["count"], "count")
+        average = _number(value["avg_duration"], "avg_duration")
+        codes = value["status_codes"]
+        if not isinstance(codes, dict):
+            raise DocumentError(f'"status_codes" is {_kind(codes)}, not an object')
+        total = _number(value["duration_sum"], "duration_sum") if "duration_sum" in value else average * count
+        longest = _number(value["duration_max"], "duration_max") * seconds_per_unit if "duration_max" in value else None
+        buckets = _buckets(value["buckets"], scale) if "buckets" in value and seconds_per_unit == 1.0 else None
+        method, route = _method_and_route(key, value)
+        return EndpointMetrics(
+            method if method in STANDARD_METHODS else OTHER_METHOD,
+            bounded_route(route),
+            count,
+            total * seconds_per_unit,
+            longest,
+            {_status_code(code): _count(number, f'"status_codes" {_quote(code)}') for code, number in codes.items()},
+            buckets,
+        )
+    except KeyError as error:
+        raise DocumentError(f'endpoint {_quote(key)} has no "{error.args[0]}"') from None
+    except DocumentError as error:
+        raise DocumentError(f"endpoint {_quote(key)}: {error}") from None
+
+
+def _method_and_route(key: str, value: Mapping[str, Any]) -> tuple[str, str]:
+    method, route = value.get("method"), value.get("route")
+    if isinstance(method, str) and isinstance(route, str):
+        return method, route
+    if key.endswith("unknown") and "/" not in key:  # the Gin service's older form: GETunknown
+        return key[: -len("unknown")], UNKNOWN_ROUTE
+    method, slash, rest = key.partition("/")
+    if not slash or not method:
+        raise DocumentError('the key is not a method and a route such as "GET/process"')
+    return method, slash + rest
+
+
+def _add(one: EndpointMetrics, other: EndpointMetrics) -> EndpointMetrics:
+    maxima = [value for value in (one.duration_max, other.duration_max) if value is not None]
+    codes = dict(one.status_codes)
+    for code, count in other.status_codes.items():
+        codes[code] = codes.get(code, 0) + count
+    return EndpointMetrics(
+        one.method,
+        one.route,
+        one.count + other.count,
+        one.duration_sum + other.duration_sum,
+        max(maxima, default=None),
+        codes,
+        histogram.merge((one.buckets, other.buckets)) if one.buckets and other.buckets else one.buckets or other.buckets,
+    )
+
+
+def _buckets(value: Any, scale: int | None) -> dict[int, int] | None:
+    if not isinstance(value, dict):
+        raise DocumentError(f'"buckets" is {_kind(value)}, not an object')
+    if scale is None or scale < histogram.SCALE:  # coarser than ours: cannot be made finer
+        return None
+    buckets: dict[int, int] = {}
+    for key, number in value.items():
+        try:
+            index = int(key) >> (scale - histogram.SCALE)
+        except ValueError:
+            raise DocumentError(f'"buckets" has the key {_quote(key)}, which is not a bucket index') from None
+        index = min(max(index, histogram.MIN_INDEX), histogram.MAX_INDEX)
+        buckets[index] = buckets.get(index, 0) + _count(number, f'"buckets" {_quote(key)}')
+    return buckets
+
+
+def _service_name(value: Any) -> str | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise DocumentError(f'"service_name" is {_kind(value)}, not a string')
+    return _UNPRINTABLE.sub("\ufffd", value)[:MAX_NAME_LENGTH]
+
+
+def _status_code(key: str) -> int:
+    if len(key) == 3 and key.isascii() and key.isdigit():
+        return int(key)
+    raise DocumentError(f'"status_codes" has the key {_quote(key)}, which is not a status code')
+
+
+def _count(value: Any, name: str) -> int:
+    if type(value) is not int:
+        raise DocumentError(f"{_name(name)} is {_kind(value)}, not a whole number")
+    if value < 0:
+        raise DocumentError(f"{_name(name)} is negative ({value})")
+    if value > _MAX_COUNT:
+        raise DocumentError(f"{_name(name)} is larger than any counter can be")
+    return value
+
+
+def _number(value: Any, name: str) -> float:
+    if type(value) is not float and type(value) is not int:
+        raise DocumentError(f"{_name(name)} is {_kind(value)}, not a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise DocumentError(f"{_name(name)} is not a finite number")
+    if number < 0:
+        raise DocumentError(f"{_name(name)} is negative ({number})")
+    return number
+
+
+def _optional_count(envelope: Mapping[str, Any], name: str) -> int | None:
+    value = envelope.get(name)
+    return None if value is None else _count(value, name)
+
+
+def _optional_number(envelope: Mapping[str, Any], name: str) -> float | None:
+    value = envelope.get(name)
+    return None if value is None else _number(value, name)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise DocumentError(f"{name} is not a JSON number")
+
+
+def _name(name: str) -> str:
+    return name if name.startswith('"') else f'"{name}"'
+
+
+def _quote(text: str) -> str:
+    return repr(_UNPRINTABLE.sub("\ufffd", text[:80]))
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    kinds = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list", dict: "an object"}
+    return kinds.get(type(value), type(value).__name__)
