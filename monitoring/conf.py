@@ -227,6 +227,18 @@ class Settings:
         """The folder that tells one deployment from another on the same host: BASE_DIR, else the working directory."""
         return str(getattr(django_settings, "BASE_DIR", None) or os.getcwd())
 
+    @property
+    def django_crontab(self) -> Mapping[str, Any]:
+        """What is set of django-crontab's own settings, as far as collect_crontab decides about it."""
+        names = (
+            "CRONJOBS",
+            "CRONTAB_EXECUTABLE",
+            "CRONTAB_PYTHON_EXECUTABLE",
+            "CRONTAB_DJANGO_MANAGE_PATH",
+            "CRONTAB_DJANGO_SETTINGS_MODULE",
+        )
+        return {name: getattr(django_settings, name) for name in names if getattr(django_settings, name, None)}
+
 
 conf = Settings()
 

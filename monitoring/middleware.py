@@ -1,0 +1,197 @@
+"""The two middlewares of a watched service. Each is sync and async in one class: under ASGI a sync-only one costs a thread hop.
+
+Put them first, metrics before tracing, so that they see the whole of a request::
+
+    MIDDLEWARE = ["monitoring.middleware.MetricsMiddleware", "monitoring.middleware.TracingMiddleware", ...]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.core.exceptions import MiddlewareNotUsed
+from django.http import HttpRequest, HttpResponseBase
+
+from monitoring import service
+from monitoring.conf import conf
+from monitoring.instrument import propagation, tracelog, tracing
+from monitoring.instrument.routes import route_of
+from monitoring.instrument.store import CounterTable, Row
+from monitoring.wire import OTHER_METHOD
+
+logger = logging.getLogger("monitoring")
+
+GetResponse = Callable[[HttpRequest], Any]
+
+_CLIENT_CLOSED_REQUEST = 499  # as nginx counts a client that left before the answer
+
+
+class _Middleware:
+    """What both have in common: sync or async by what they wrap, and none of it where ENABLED is False."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: GetResponse) -> None:
+        if not conf.ENABLED:
+            raise MiddlewareNotUsed
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)  # type: ignore[type-var]
+        self.exclude_paths = conf.EXCLUDE_PATHS
+        self._complained = False
+
+    def is_excluded(self, request: HttpRequest) -> bool:
+        return any(pattern.match(request.path_info) for pattern in self.exclude_paths)
+
+    def complain(self, error: Exception) -> None:
+        """What breaks in here is said once, and never reaches the application."""
+        if not self._complained:
+            self._complained = True
+            logger.error("%s failed; requests go on without it", type(self).__name__, exc_info=error)
+
+
+class MetricsMiddleware(_Middleware):
+    """Counts requests, durations and status codes per method + route."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        super().__init__(get_response)
+        self.metrics = service.request_metrics()
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        if self.exclude_paths and self.is_excluded(request):
+            return self.get_response(request)  # type: ignore[no-any-return]
+        if self.is_async:
+            return self.acall(request)
+        table = self.begin()
+        started = time.perf_counter()
+        try:
+            response: HttpResponseBase = self.get_response(request)
+        except BaseException:
+            self.record(table, request, 500, started, time.perf_counter())
+            raise
+        self.record(table, request, response.status_code, started, time.perf_counter())
+        return response
+
+    async def acall(self, request: HttpRequest) -> HttpResponseBase:
+        table = self.begin()
+        started = time.perf_counter()
+        try:
+            response: HttpResponseBase = await self.get_response(request)
+        except BaseException as error:
+            status = _CLIENT_CLOSED_REQUEST if isinstance(error, asyncio.CancelledError) else 500
+            self.record(table, request, status, started, time.perf_counter())
+            raise
+        self.record(table, request, response.status_code, started, time.perf_counter())
+        return response
+
+    def begin(self) -> CounterTable | None:
+        try:
+            table = self.metrics.table or self.metrics.open()
+            table.begin()
+        except Exception as error:  # noqa: BLE001
+            self.complain(error)
+            return None
+        return table
+
+    def record(self, table: CounterTable | None, request: HttpRequest, status: int, started: float, ended: float) -> None:
+        if table is None:
+            return
+        try:
+            match = request.resolver_match
+            row: Row | None
+            try:
+                row = table.rows[match.route if match is not None else None][request.method]  # type: ignore[index]
+            except KeyError:
+                row = self.find_row(table, request)
+            if row is None:
+                table.abandon()
+            else:
+                table.record(row, status, started, ended)
+        except Exception as error:  # noqa: BLE001
+            self.complain(error)
+
+    def find_row(self, table: CounterTable, request: HttpRequest) -> Row | None:
+        match = request.resolver_match
+        if match is not None and getattr(match.func, "monitoring_exclude", False):
+            return None
+        return table.add_row(match.route if match is not None else None, request.method or OTHER_METHOD, route_of(match))
+
+
+class TracingMiddleware(_Middleware):
+    """Continues or starts a trace, makes its span current, names it in the response and in the trace log."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        super().__init__(get_response)
+        self.service_name = conf.SERVICE_NAME
+        self.trust_incoming = conf.TRUST_INCOMING
+        self.propagate_to = conf.PROPAGATE_TO
+        self.trace_log = tracelog.shared(conf.TRACE_LOG) if conf.TRACE_LOG is not None else None
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        if self.exclude_paths and self.is_excluded(request):
+            return self.get_response(request)  # type: ignore[no-any-return]
+        if self.is_async:
+            return self.acall(request)
+        span = self.start(request)
+        token = tracing.make_current(span)
+        started = time.perf_counter()
+        status = 500
+        try:
+            response: HttpResponseBase = self.get_response(request)
+            status = response.status_code
+        finally:
+            duration = time.perf_counter() - started
+            tracing.restore(token)
+            self.finish(request, span, duration, status)
+        self.name_trace(response, span)
+        return response
+
+    async def acall(self, request: HttpRequest) -> HttpResponseBase:
+        span = self.start(request)
+        token = tracing.make_current(span)
+        started = time.perf_counter()
+        status = 500
+        try:
+            response: HttpResponseBase = await self.get_response(request)
+            status = response.status_code
+        except asyncio.CancelledError:
+            status = _CLIENT_CLOSED_REQUEST
+            raise
+        finally:
+            duration = time.perf_counter() - started
+            tracing.restore(token)
+            self.finish(request, span, duration, status)
+        self.name_trace(response, span)
+        return response
+
+    def start(self, request: HttpRequest) -> tracing.Span:
+        try:
+            span = propagation.start_request_span(request.META, self.trust_incoming)
+        except Exception as error:  # noqa: BLE001
+            self.complain(error)
+            span = tracing.Span(tracing.new_trace_id(), tracing.new_span_id())
+        span.propagate_to = self.propagate_to
+        return span
+
+    def finish(self, request: HttpRequest, span: tracing.Span, duration: float, status: int) -> None:
+        if self.trace_log is None:
+            return
+        try:
+            line = tracelog.text_line(self.service_name, span, request.method or "", request.path, duration, status, time.time())
+            self.trace_log.write(line)
+        except Exception as error:  # noqa: BLE001
+            self.complain(error)
+
+    def name_trace(self, response: HttpResponseBase, span: tracing.Span) -> None:
+        try:
+            response.headers["X-Trace-ID"] = span.trace_id_spelled
+            response.headers["X-Span-ID"] = span.span_id
+        except Exception as error:  # noqa: BLE001
+            self.complain(error)

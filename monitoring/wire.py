@@ -27,7 +27,7 @@ UNKNOWN_ROUTE = "/unknown"
 """What stands for the path of a request that matches no route."""
 
 MAX_ROUTE_LENGTH = 400
-"""Characters of a route that are kept; a longer one ends in a hash of the whole, so that it stays distinct."""
+"""Bytes of a route, in UTF-8, that are kept; a longer one ends in a hash of the whole, so that it stays distinct."""
 
 MAX_NAME_LENGTH = 200
 """Characters that a service name may have."""
@@ -72,12 +72,13 @@ class MetricsDocument:
 
 
 def bounded_route(route: str) -> str:
-    """The route in a form that every store can hold: one line of at most MAX_ROUTE_LENGTH characters."""
+    """The route in a form that every store can hold: one line of at most MAX_ROUTE_LENGTH bytes in UTF-8."""
     route = _UNPRINTABLE.sub("\ufffd", route)
-    if len(route) <= MAX_ROUTE_LENGTH:
+    encoded = route.encode()
+    if len(encoded) <= MAX_ROUTE_LENGTH:
         return route
-    digest = hashlib.sha256(route.encode()).hexdigest()[:16]
-    return f"{route[: MAX_ROUTE_LENGTH - len(digest) - 1]}~{digest}"
+    digest = hashlib.sha256(encoded).hexdigest()[:16]
+    return encoded[: MAX_ROUTE_LENGTH - len(digest) - 1].decode(errors="ignore") + "~" + digest
 
 
 def dump(document: MetricsDocument) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def _dump_endpoint(endpoint: EndpointMetrics) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "count": endpoint.count,
         "avg_duration": endpoint.duration_sum / endpoint.count if endpoint.count else 0.0,
-        "status_codes": {str(code): count for code, count in endpoint.status_codes.items()},
+        "status_codes": {f"{code:03d}": count for code, count in endpoint.status_codes.items()},
         "method": endpoint.method,
         "route": endpoint.route,
         "duration_sum": endpoint.duration_sum,
@@ -137,7 +138,7 @@ def parse(payload: bytes | str, seconds_per_unit: float = 1.0) -> MetricsDocumen
     for key, value in metrics.items():
         endpoint = _parse_endpoint(key, value, seconds_per_unit, scale)
         twin = endpoints.get(endpoint.key)
-        endpoints[endpoint.key] = endpoint if twin is None else _add(twin, endpoint)
+        endpoints[endpoint.key] = endpoint if twin is None else add(twin, endpoint)
     return MetricsDocument(
         service_name=_service_name(envelope.get("service_name")),
         endpoints=endpoints,
@@ -188,7 +189,7 @@ def _method_and_route(key: str, value: Mapping[str, Any]) -> tuple[str, str]:
     return method, slash + rest
 
 
-def _add(one: EndpointMetrics, other: EndpointMetrics) -> EndpointMetrics:
+def add(one: EndpointMetrics, other: EndpointMetrics) -> EndpointMetrics:
     maxima = [value for value in (one.duration_max, other.duration_max) if value is not None]
     codes = dict(one.status_codes)
     for code, count in other.status_codes.items():
