@@ -1,0 +1,189 @@
+"""From the URL of an instance to its metrics document, or an error that says why there is none."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from http import HTTPStatus
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from urllib3 import Timeout
+from urllib3 import exceptions as urllib3_errors
+
+from monitoring import wire
+from monitoring.collector.transport import Session
+
+MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
+"""Bytes of a document, decompressed. The document of 1,000 endpoints with full histograms has about 1 MB."""
+
+MAX_MESSAGE_LENGTH = 500
+"""Characters of an error message; what a server sent is quoted in it."""
+
+_CHUNK = 64 * 1024
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+_STATUS_HINTS = {
+    400: "if it is a Django service, its ALLOWED_HOSTS must contain {host!r}",
+    404: "is the path of the URL right? A service usually has its document at /metrics",
+    429: "the service limits how often it may be asked",
+    502: "the proxy before the service does not reach it",
+    503: "the service is not ready, or overloaded",
+    504: "the service does not answer the proxy before it",
+}
+
+
+class FetchError(Exception):
+    """An instance gave no metrics document. The message tells an operator why; it is one line and never holds the token."""
+
+
+class _UnreadableError(Exception):
+    """What was received is no answer of the expected kind; the message becomes the FetchError's."""
+
+
+def fetch(
+    url: str, *, timeout: float, token: str = "", seconds_per_unit: float = 1.0, session: requests.Session | None = None
+) -> wire.MetricsDocument:
+    """Fetch and read a metrics document. Raises FetchError and nothing else, whatever the server does.
+
+    `timeout` is in seconds, from the connect to the last byte. (Two waits are outside of it: for the system's name resolution,
+    and, where a name has several addresses, for the connect to each further one.) `token` is sent as the bearer token.
+    `seconds_per_unit`: see wire.parse. A `session` saves connections where many documents are fetched; it should be a
+    transport.Session, which holds the deadline and follows no redirect.
+    """
+    try:
+        if session is not None:
+            return _fetch(session, url, timeout, token, seconds_per_unit)
+        with Session(pool_size=1) as own:
+            return _fetch(own, url, timeout, token, seconds_per_unit)
+    except _UnreadableError as error:
+        message = str(error)
+    except Exception as error:  # noqa: BLE001 (whatever a server does ends as one instance's error)
+        message = _explain(error, timeout)
+    raise FetchError(_presentable(message, token))
+
+
+def _fetch(session: requests.Session, url: str, timeout: float, token: str, seconds_per_unit: float) -> wire.MetricsDocument:
+    headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "django-fleet-monitoring"}
+    if token:
+        if not token.isascii() or not token.isprintable() or " " in token:
+            raise _UnreadableError("The bearer token holds a space, a line break or a non-ASCII character: enter it again.")
+        headers["Authorization"] = f"Bearer {token}"
+    deadline = Timeout(total=timeout)
+    with session.get(url, headers=headers, timeout=deadline, allow_redirects=False, stream=True) as response:  # type: ignore[arg-type]
+        if response.status_code != HTTPStatus.OK:
+            raise _UnreadableError(_explain_status(response, url, token))
+        try:
+            body = _read(response)
+        except requests.ConnectionError as error:
+            if any(isinstance(one, TimeoutError | urllib3_errors.TimeoutError) for one in _causes(error)):
+                raise _UnreadableError(f"The document did not arrive whole within {timeout:g} s.") from None
+            raise
+    try:
+        return wire.parse(body, seconds_per_unit)
+    except wire.DocumentError as error:
+        raise _UnreadableError(_explain_document(error, body, response.headers.get("Content-Type", ""))) from None
+
+
+def _read(response: requests.Response) -> bytes:
+    """The body, decompressed piece by piece, so that neither its size nor what it expands to is held beyond the limit."""
+    too_large = f"The document is larger than {MAX_DOCUMENT_BYTES // 1024 // 1024} MiB: is this the URL of a metrics document?"
+    announced = response.headers.get("Content-Length", "")
+    if announced.isascii() and announced.isdigit() and int(announced[:20]) > MAX_DOCUMENT_BYTES:
+        raise _UnreadableError(too_large)
+    pieces, size = [], 0
+    for piece in response.iter_content(_CHUNK):
+        size += len(piece)
+        if size > MAX_DOCUMENT_BYTES:
+            raise _UnreadableError(too_large)
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _explain_status(response: requests.Response, url: str, token: str) -> str:
+    code = response.status_code
+    location = response.headers.get("Location")
+    if 300 <= code < 400 and location:
+        # http.client decodes headers as Latin-1, while servers send UTF-8
+        target = location.encode("latin-1", "replace").decode("utf-8", "replace")
+        with contextlib.suppress(ValueError):  # it is no URL: shown as it came
+            target = urljoin(url, target)
+        return f"The address redirects to {target}; register that address instead."
+    try:
+        answer = f"HTTP {code} {HTTPStatus(code).phrase}"
+    except ValueError:
+        answer = f"HTTP {code}"
+    if code in (401, 403):
+        wanted = "is its bearer token the one registered here?" if token else "register its bearer token."
+        return f"{answer}: the service does not show its metrics to this collector; {wanted}"
+    hint = _STATUS_HINTS.get(code, "see the service's own log" if code >= 500 else "expected was 200 with a metrics document")
+    return f"{answer}: {hint.format(host=urlsplit(url).hostname)}."
+
+
+def _explain_document(error: wire.DocumentError, body: bytes, content_type: str) -> str:
+    start = body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not start:
+        return "The answer is empty: is this the URL of a metrics document?"
+    if "html" in content_type.lower() or start.startswith((b"<!doctype", b"<html")):
+        return "The answer is a web page (HTML), not a metrics document: is the path of the URL right?"
+    if start.startswith((b"# help", b"# type")):
+        return "The answer is in Prometheus text format; a metrics document in JSON is expected: leave ?format=prometheus out."
+    return f"The answer is no metrics document: {error}."
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and everything it came from: requests and urllib3 wrap the reason in arguments, attributes and causes."""
+    seen: list[BaseException] = []
+    waiting: list[object] = [error]
+    while waiting:
+        one = waiting.pop(0)
+        if isinstance(one, BaseException) and one not in seen:
+            seen.append(one)
+            yield one
+            waiting += [*one.args, getattr(one, "reason", None), one.__cause__, one.__context__]
+
+
+def _explain(error: Exception, timeout: float) -> str:
+    causes = list(_causes(error))
+
+    def first(*kinds: type[BaseException]) -> BaseException | None:
+        return next((one for one in causes if isinstance(one, kinds)), None)
+
+    if first(socket.gaierror, UnicodeError, urllib3_errors.LocationParseError):
+        return "The host name cannot be resolved: is it spelled right, and known to the DNS of the machine that collects?"
+    if untrusted := first(ssl.SSLCertVerificationError):
+        reason = getattr(untrusted, "verify_message", "") or str(untrusted)
+        return f"The TLS certificate is not accepted: {reason}. REQUESTS_CA_BUNDLE names the file of an authority of your own."
+    if broken := first(ssl.SSLError):
+        return f"TLS fails ({getattr(broken, 'reason', None) or broken}): does this port speak https?"
+    if first(ConnectionRefusedError):
+        return "Connection refused: is the service running, and is the port right?"
+    if first(urllib3_errors.ConnectTimeoutError):
+        return f"No connection within {timeout:g} s: is the host up, and does the network let this machine through?"
+    if first(TimeoutError, urllib3_errors.TimeoutError):
+        return f"No answer within {timeout:g} s."
+    if incomplete := first(urllib3_errors.IncompleteRead, http.client.IncompleteRead):
+        return f"The answer broke off before its end ({incomplete})."
+    if first(ConnectionResetError, ConnectionAbortedError, BrokenPipeError):  # http.client.RemoteDisconnected is one too
+        return "The connection was closed before an answer came: did the service restart, and does this port speak http?"
+    if first(urllib3_errors.DecodeError):
+        return "The answer is not compressed as its Content-Encoding says."
+    if first(http.client.HTTPException, urllib3_errors.ProtocolError, urllib3_errors.HeaderParsingError):
+        return f"The answer is not HTTP ({causes[-1]}): is the port right, and is it http, not https?"
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.MissingSchema | requests.exceptions.InvalidSchema):
+        return f"The URL cannot be used: {error}."
+    failed = first(OSError)
+    if isinstance(failed, OSError) and failed.strerror:
+        return f"The host cannot be reached: {failed.strerror}."
+    return f"The poll failed: {type(error).__name__}: {error}."
+
+
+def _presentable(message: str, token: str) -> str:
+    """One line of bounded length, without the token, which a server may have sent back."""
+    if token:
+        message = message.replace(token, "[token]")
+    message = _UNPRINTABLE.sub(" ", message)
+    return message if len(message) <= MAX_MESSAGE_LENGTH else f"{message[: MAX_MESSAGE_LENGTH - 1]}…"
