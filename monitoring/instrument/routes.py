@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from django.contrib.admindocs.utils import (
     remove_non_capturing_groups,
     replace_metacharacters,
@@ -12,6 +14,7 @@ from django.urls import ResolverMatch
 
 from monitoring.wire import UNKNOWN_ROUTE
 
+_ESCAPE = re.compile(r"\\(\W)")
 _REGEX_CHARACTERS = frozenset("^$()\\?*+")
 
 
@@ -24,4 +27,5 @@ def route_of(match: ResolverMatch | None) -> str:
         # The functions behind django.contrib.admindocs' page of views; this module of it needs no installed app.
         for simplify in (remove_non_capturing_groups, replace_named_groups, replace_unnamed_groups, replace_metacharacters):
             route = simplify(route)
+        route = _ESCAPE.sub(r"\1", route)
     return route if route.startswith("/") else f"/{route}"

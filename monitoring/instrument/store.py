@@ -146,9 +146,8 @@ class CounterTable:
                 return row
         start = HEADER_WORDS + count * ROW_WORDS
         row = Row(self._ints[start : start + ROW_WORDS], self._floats[start : start + ROW_WORDS])
-        key = f"{method}\0{route}".encode()
-        for offset in range(0, len(key), WORD):
-            row.ints[_KEY + offset // WORD] = int.from_bytes(key[offset : offset + WORD], "little", signed=True)
+        key = f"{method}\0{route}".encode().ljust(WORD * _KEY_WORDS, b"\0")
+        row.ints[_KEY:] = memoryview(key).cast("q")
         self._ints[_ROW_COUNT] = count + 1  # last: now readers see it
         self._by_key[method + route] = row
         return row

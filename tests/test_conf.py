@@ -1,0 +1,90 @@
+"""Settings: defaults, and bad values, which cost a check error and nothing else."""
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from django.test import override_settings
+
+from monitoring import conf as conf_module
+from monitoring.checks import check_settings
+from monitoring.conf import conf
+
+BAD = [
+    ("SERVICE_NAME", "", "E002"),
+    ("SERVICE_NAME", "a\nb", "E002"),
+    ("ENABLED", "yes", "E003"),
+    ("STATE_DIR", "relative/path", "E004"),
+    ("METRICS_TOKEN", 123, "E005"),
+    ("METRICS_TOKEN", "päss", "E005"),
+    ("METRICS_PUBLIC", 1, "E006"),
+    ("MAX_SERIES", 0, "E007"),
+    ("MAX_SERIES", True, "E007"),
+    ("EXCLUDE_PATHS", "/health", "E008"),
+    ("EXCLUDE_PATHS", ["("], "E008"),
+    ("EXCLUDE_PATHS", [3], "E008"),
+    ("TRACE_LOG", "trace.log", "E009"),
+    ("TRACE_LOG_FORMAT", "xml", "E010"),
+    ("SAMPLE_RATE", 1.1, "E011"),
+    ("SAMPLE_RATE", float("nan"), "E011"),
+    ("TRUST_INCOMING", None.__class__, "E012"),
+    ("PROPAGATE_TO", "example.com", "E013"),
+    ("INFLUXDB", "http://localhost", "E014"),
+    ("INFLUXDB", {"URL": "localhost:8086", "BUCKET": "b"}, "E014"),
+    ("INFLUXDB", {"URL": "http://localhost:8086"}, "E014"),
+    ("INFLUXDB", {"URLS": "http://localhost:8086"}, "E014"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "check_id"), BAD)
+def test_a_bad_value_is_an_error_of_the_checks_and_counts_as_absent(name, value, check_id):
+    with override_settings(MONITORING={}):
+        default = getattr(conf, name)
+    with override_settings(MONITORING={name: value}):
+        (problem,) = check_settings()
+        assert problem.id == f"monitoring.{check_id}"
+        assert name in problem.msg
+        assert problem.hint
+        assert getattr(conf, name) == default
+
+
+@pytest.mark.parametrize("value", [None, {}, {"METRICS_TOKEN": "", "INFLUXDB": {"URL": ""}, "TRACE_LOG": "-"}])
+def test_what_is_fine_is_not_reported(value):
+    with override_settings(MONITORING=value):
+        assert check_settings() == []
+
+
+def test_a_secret_is_not_in_the_error_about_it():
+    with override_settings(MONITORING={"METRICS_TOKEN": "geheimnis ü"}):
+        (problem,) = check_settings()
+    assert "geheimnis" not in problem.msg + problem.hint
+
+
+def test_settings_that_are_no_dict():
+    with override_settings(MONITORING=["SERVICE_NAME"]):
+        (problem,) = check_settings()
+        assert problem.id == "monitoring.E001"
+        assert conf.ENABLED is True
+
+
+def test_an_unknown_setting_is_a_warning_that_names_the_likely_one():
+    with override_settings(MONITORING={"SERVICENAME": "x"}):
+        (problem,) = check_settings()
+    assert problem.id == "monitoring.W001"
+    assert "SERVICE_NAME" in problem.hint
+
+
+def test_check_ids_are_unique():
+    ids = [item.check_id for item in vars(conf_module.Settings).values() if isinstance(item, conf_module.Setting)]
+    assert len(ids) == len(set(ids)) > 10
+
+
+def test_a_management_command_stops_at_a_bad_setting():
+    with override_settings(MONITORING={"SAMPLE_RATE": 2}), pytest.raises(SystemCheckError, match=r"monitoring\.E011"):
+        call_command("check")
+
+
+def test_the_service_is_named_after_the_project():
+    with override_settings(MONITORING={}, ROOT_URLCONF="shop.urls"):
+        assert conf.SERVICE_NAME == "shop"
+    with override_settings(MONITORING={}, ROOT_URLCONF="urls"):
+        assert conf.SERVICE_NAME == "django"

@@ -1,0 +1,230 @@
+"""The folder of counters: ended workers are folded in, once, and files do not pile up."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from monitoring.instrument import folder, metrics
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def worker(state_dir, program, wait=True):
+    """A process with an open table on the folder, which has recorded one request of GET/."""
+    prelude = f"""
+        import os, sys, signal
+        from pathlib import Path
+        from monitoring.instrument import folder
+        table = folder.open_table(Path({str(state_dir)!r}), 10)
+        row = table.add_row("", "GET", "/")
+        table.begin()
+        table.record(row, 200, 0.0, 1.0)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(prelude) + textwrap.dedent(program)],
+        cwd=PROJECT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    if wait:
+        process.communicate(timeout=60)
+    return process
+
+
+def counts(state_dir):
+    content = folder.read_folder(state_dir)
+    ended = sum(endpoint.count for endpoint, _seen in content.total.endpoints.values())
+    return ended, [sum(endpoint.count for endpoint, _seen in reader.endpoints()) for reader in content.live]
+
+
+def worker_files(state_dir):
+    return [name for name in os.listdir(state_dir) if name.startswith("worker-")]
+
+
+@pytest.fixture
+def state_dir(tmp_path):
+    yield tmp_path / "state"
+    folder.forget_own_tables()
+
+
+def test_a_worker_that_ended_is_folded_in_and_its_file_removed(state_dir):
+    worker(state_dir, "")
+    worker(state_dir, "os._exit(1)")
+    assert counts(state_dir) == (2, [])
+    assert worker_files(state_dir) == []
+    assert counts(state_dir) == (2, [])
+
+
+def test_kill_9_loses_nothing(state_dir):
+    process = worker(state_dir, "os.kill(os.getpid(), signal.SIGKILL)")
+    assert process.returncode == -9
+    assert counts(state_dir) == (1, [])
+
+
+def test_a_living_worker_is_read_and_left_alone_until_it_ends(state_dir):
+    process = worker(state_dir, "print('ready', flush=True); sys.stdin.read()", wait=False)
+    try:
+        assert process.stdout.readline() == "ready\n"
+        assert counts(state_dir) == (0, [1])
+        assert len(worker_files(state_dir)) == 1
+    finally:
+        process.communicate(timeout=60)
+    assert counts(state_dir) == (1, [])
+
+
+def test_a_child_that_outlives_its_parent_does_not_keep_the_parents_file_alive(state_dir):
+    program = """
+        if os.fork() == 0:
+            print("ready", os.getpid(), flush=True)
+            sys.stdin.read()
+            os._exit(0)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    process = worker(state_dir, program, wait=False)
+    try:
+        assert process.stdout.readline().startswith("ready")
+        process.wait(timeout=60)
+        assert counts(state_dir) == (1, [])
+    finally:
+        process.communicate(timeout=60)
+
+
+def test_recycled_workers_leave_a_bounded_number_of_files_though_nobody_reads(state_dir):
+    for _ in range(12):
+        worker(state_dir, "os._exit(0)")
+    assert len(worker_files(state_dir)) <= 2
+    assert counts(state_dir) == (12, [])
+
+
+def test_a_reader_that_dies_before_it_removed_the_files_counts_nothing_twice(state_dir):
+    worker(state_dir, "")
+    program = "folder._remove = lambda path: os._exit(0)\nfolder.read_folder(Path(sys.argv[1]))"
+    program = "import os, sys\nfrom pathlib import Path\nfrom monitoring.instrument import folder\n" + program
+    subprocess.run([sys.executable, "-c", program, state_dir], cwd=PROJECT, check=True)
+    assert len(worker_files(state_dir)) == 1
+    assert counts(state_dir) == (1, [])
+    assert worker_files(state_dir) == []
+
+
+def test_readers_that_fold_at_once_count_once(state_dir):
+    for _ in range(3):
+        worker(state_dir, "os._exit(0)")
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom monitoring.instrument import folder\nfolder.read_folder(Path(sys.argv[1]))"
+    )
+    readers = [subprocess.Popen([sys.executable, "-c", program, state_dir], cwd=PROJECT) for _ in range(4)]
+    assert [reader.wait(timeout=60) for reader in readers] == [0, 0, 0, 0]
+    assert counts(state_dir) == (3, [])
+
+
+def test_started_at_stays_while_workers_come_and_go(state_dir):
+    worker(state_dir, "")
+    first = folder.read_folder(state_dir).total.started_at
+    worker(state_dir, "")
+    assert folder.read_folder(state_dir).total.started_at == first
+
+
+def test_what_is_foreign_or_corrupt_is_left_out_and_said(state_dir, caplog):
+    worker(state_dir, "")
+    (state_dir / "notes.txt").write_text("not ours")
+    (state_dir / "worker-1-00000000.counters").write_bytes(b"")
+    (state_dir / "worker-1-00000001.counters").write_bytes(b"\xff" * 5000)
+    (state_dir / "worker-1-00000002.counters").symlink_to("/etc/passwd")
+    assert counts(state_dir) == (1, [])
+    assert (state_dir / "notes.txt").read_text() == "not ours"
+    assert caplog.text.count("are dropped") == 2
+    assert "left out" in caplog.text
+
+
+def test_an_unreadable_total_starts_anew_and_is_kept_aside(state_dir, caplog):
+    worker(state_dir, "")
+    before = folder.read_folder(state_dir).total.started_at
+    (state_dir / "total.json").write_text('{"metrics": {')
+    content = folder.read_folder(state_dir)
+    assert content.total.endpoints == {}
+    assert content.total.started_at > before
+    assert (state_dir / "total.json.unreadable").exists()
+    assert "start anew" in caplog.text
+    json.loads((state_dir / "total.json").read_text())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+def test_a_folder_of_somebody_else_is_refused(state_dir):
+    state_dir.mkdir(mode=0o700)
+    os.chown(state_dir, 65534, 65534)
+    with pytest.raises(folder.FolderError, match="belongs to another user"):
+        folder.open_table(state_dir, 10)
+
+
+def test_a_folder_that_others_can_write_to_is_refused(state_dir):
+    state_dir.mkdir()
+    state_dir.chmod(0o777)
+    with pytest.raises(folder.FolderError, match="STATE_DIR"):
+        folder.open_table(state_dir, 10)
+
+
+def test_a_planted_link_is_refused(state_dir, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    state_dir.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(folder.FolderError, match="is a link"):
+        folder.open_table(state_dir, 10)
+    assert os.listdir(tmp_path / "elsewhere") == []
+
+
+def test_where_no_folder_can_be_made_metrics_stay_in_memory_and_say_so_once(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    kept = metrics.RequestMetrics("shop", tmp_path / "file" / "state", 10)
+    table = kept.open()
+    table.record(kept.find_row("", "GET", "/"), 200, 0.0, 1.0)
+    assert kept.snapshot().endpoints["GET/"].count == 1
+    assert kept.snapshot().workers == 1
+    assert caplog.text.count("kept in this process's memory") == 1
+
+
+def test_the_default_folder_is_the_users_projects_and_services(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    shop = folder.default_folder("/srv/a", "shop")
+    assert shop.parent == tmp_path / "django-monitoring"
+    assert len({shop, folder.default_folder("/srv/b", "shop"), folder.default_folder("/srv/a", "till")}) == 3
+    assert "/" not in folder.default_folder("/srv/a", "../../x").name
+    monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
+    assert str(os.geteuid()) in str(folder.default_folder("/srv/a", "shop"))
+
+
+def test_a_forked_child_opens_a_table_of_its_own(state_dir):
+    program = """
+        from monitoring.instrument import metrics
+        shop = metrics.RequestMetrics("shop", Path(sys.argv[1]), 10)
+
+        def request():
+            table = shop.open()
+            table.begin()
+            table.record(shop.find_row("", "GET", "/"), 200, 0.0, 1.0)
+
+        request()
+        if os.fork() == 0:
+            for _ in range(100):
+                request()
+            os._exit(0)
+        for _ in range(100):
+            request()
+        os.wait()
+        print(shop.snapshot().endpoints["GET/"].count, shop.snapshot().workers)
+    """
+    program = "import os, sys\nfrom pathlib import Path\n" + textwrap.dedent(program)
+    done = subprocess.run([sys.executable, "-c", program, state_dir], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout == "201 1\n"
+
+
+def test_two_stores_of_one_process_on_one_folder(state_dir):
+    stores = [metrics.RequestMetrics("shop", state_dir, 10) for _ in range(2)]
+    for store in stores:
+        store.open().record(store.find_row("", "GET", "/"), 200, 0.0, 1.0)
+    assert [store.snapshot().endpoints["GET/"].count for store in stores] == [2, 2]
+    assert counts(state_dir) == (0, [1, 1])
