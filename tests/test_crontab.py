@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def test_install_adds_one_line_that_django_crontab_runs(cron, manage_path, monke
     assert "Installed:" in run("install", manage_path)
     line = the_line(cron)
     assert line.startswith(f"* * * * * {sys.executable} {manage_path} crontab run ")
-    assert line.endswith(" --settings=tests.settings # django-cronjobs for tests\n")
+    assert line.endswith(" --settings=tests.settings >/dev/null # django-cronjobs for tests\n")
     words = shlex.split(line)
     called = []
     monkeypatch.setattr("django.core.management.call_command", lambda *arguments: called.append(arguments))
@@ -138,7 +138,7 @@ def test_any_path_reaches_the_shell_as_it_is(cron, tmp_path, settings, name):
     folder = tmp_path / name
     folder.mkdir()
     python, manage = folder / "python", folder / "manage.py"
-    python.write_text('#!/bin/sh\nprintf "%s\\n" "$0" "$@"\n')
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$0" "$@" >&2\n')
     python.chmod(0o755)
     manage.touch()
     settings.CRONTAB_PYTHON_EXECUTABLE = python
@@ -148,7 +148,9 @@ def test_any_path_reaches_the_shell_as_it_is(cron, tmp_path, settings, name):
     assert "%" not in line.replace("\\%", ""), "cron would end the command there"
     command = line.split(maxsplit=5)[5]
     for spelling in (command, command.replace("\\%", "%")):  # as BusyBox passes it to the shell, and as Debian's cron does
-        printed = os.popen(spelling).read().splitlines()
+        done = subprocess.run(["/bin/sh", "-c", spelling], capture_output=True, text=True)
+        printed = done.stderr.splitlines()
+        assert done.stdout == "", "cron would mail it each minute"
         assert printed[:4] == [str(python), str(manage), "crontab", "run"]
         assert printed[5:] == ["--settings=tests.settings"]
     run("remove", str(manage))
@@ -331,6 +333,12 @@ def test_prefix_and_suffix_of_the_user_stand_in_the_line(cron, manage_path, sett
     line = the_line(cron)
     assert line.startswith(f"* * * * * set -a; . /etc/shop.env; set +a; {sys.executable} ")
     assert " >> /var/log/shop.log 2>&1 # django-cronjobs" in line
+
+
+def test_a_suffix_of_the_job_itself_is_the_only_one(cron, manage_path, settings):
+    settings.CRONJOBS = [(*crontab.JOB, {}, "2>&1 | logger")]
+    run("install", manage_path)
+    assert "--settings=tests.settings 2>&1 | logger # django" in the_line(cron)
 
 
 def test_where_manage_py_is(tmp_path, manage_path):

@@ -20,6 +20,10 @@ from monitoring.collector.crontab_program import CrontabError, Program
 JOB = ("* * * * *", "django.core.management.call_command", ["collect_metrics", "--due"])
 """The only line that CRONJOBS needs. Every minute: when a service is due stands in the database."""
 
+_QUIET = ">/dev/null"
+"""What follows the command unless the project says otherwise. Cron mails what a command prints, and this one prints each minute;
+what went wrong goes to standard error."""
+
 _LINES = re.compile(r"[^\n]*\n|[^\n]+")
 _JOB_HASH = re.compile(r"\scrontab run ([0-9a-f]{32})(?:\s|$)")
 
@@ -201,6 +205,8 @@ def _compose(composer: Any, job: Any, target: Target) -> str:
     composer.settings.PYTHON_EXECUTABLE = _quote(target.python)
     composer.settings.DJANGO_MANAGE_PATH = _quote(target.manage_path)
     composer.settings.DJANGO_SETTINGS_MODULE = _quote(target.settings_module)
+    if _polls(job) and len(job) < 5 and not composer.settings.COMMAND_SUFFIX:
+        composer.settings.COMMAND_SUFFIX = _QUIET
     try:
         composer.add_jobs()
     except (TypeError, LookupError) as error:
