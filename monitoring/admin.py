@@ -16,6 +16,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from monitoring import schedule
+from monitoring.collector.sinks.base import SinkError
+from monitoring.conf import conf
 from monitoring.models import Baseline, Instance, Interval, Service, State
 
 POLL_NOW_SECONDS = 5.0
@@ -157,12 +159,25 @@ class ServiceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.action(description="Poll now", permissions=["change"])
     def poll_now(self, request: HttpRequest, queryset: QuerySet[Service]) -> None:
-        from monitoring.collector import polling  # not needed by any other page
+        from monitoring.collector import polling, sinks  # the admin's other pages do without them
 
-        report = polling.poll_now(queryset, deadline=POLL_NOW_SECONDS)
+        try:
+            others = sinks.configured(conf.INFLUXDB, timeout=POLL_NOW_SECONDS)
+        except SinkError as error:
+            others = []
+            self.message_user(request, str(error), messages.ERROR)
+        report = polling.poll_services(list(queryset), sinks=others, deadline=POLL_NOW_SECONDS)
         for service in report.services:
-            level = messages.SUCCESS if service.ok else messages.ERROR
-            self.message_user(request, str(service), level)
+            if not service.ok:
+                self.message_user(request, f"Polling {service.name} failed: {service.error}", messages.ERROR)
+            elif service.warning:
+                self.message_user(request, f"Polled {service.name}, but {service.warning}", messages.WARNING)
+        polled = [service.name for service in report.services if service.ok]
+        if polled:
+            self.message_user(request, f"Polled: {', '.join(_first(polled, 10))}.", messages.SUCCESS)
+        for sink in report.sinks:
+            if not sink.ok:
+                self.message_user(request, f"Writing to {sink.name} failed: {sink.error}", messages.ERROR)
 
     @admin.action(description="Enable", permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[Service]) -> None:

@@ -1,0 +1,204 @@
+"""The admin, used as a new user would."""
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.urls import reverse
+from django.utils import timezone
+
+from monitoring.models import Baseline, Endpoint, Instance, Interval, Service
+from tests.scripted import ScriptedServer, answers, hangs
+
+pytestmark = pytest.mark.django_db
+ADD = "/admin/monitoring/service/add/"
+LIST = "/admin/monitoring/service/"
+
+
+@pytest.fixture
+def staff(client):
+    client.force_login(User.objects.create_superuser("admin", password="x"))
+    return client
+
+
+def form(*urls, **fields):
+    data = {
+        "name": "shop",
+        "schedule": "* * * * *",
+        "enabled": "on",
+        "timeout": "10",
+        "duration_unit": "s",
+        "new_token": "",
+        "instances-TOTAL_FORMS": str(len(urls)),
+        "instances-INITIAL_FORMS": "0",
+        "instances-MIN_NUM_FORMS": "1",
+        "instances-MAX_NUM_FORMS": "1000",
+    }
+    for number, url in enumerate(urls):
+        data |= {f"instances-{number}-url": url, f"instances-{number}-id": "", f"instances-{number}-service": ""}
+    return data | fields
+
+
+def change_form(service, **fields):
+    data = form(*[instance.url for instance in service.instances.all()], name=service.name)
+    data["instances-INITIAL_FORMS"] = str(service.instances.count())
+    for number, instance in enumerate(service.instances.all()):
+        data |= {f"instances-{number}-id": instance.pk, f"instances-{number}-service": service.pk}
+    return data | fields
+
+
+def text(response):
+    return response.content.decode()
+
+
+def test_the_add_page_has_the_defaults(staff):
+    page = text(staff.get(ADD))
+    assert 'value="* * * * *"' in page
+    assert 'value="10.0"' in page
+
+
+def test_a_service_is_registered(staff):
+    response = staff.post(ADD, form("http://shop:8000/metrics", " http://shop:8001/metrics ", schedule="*/5 * * * *"))
+    assert response.status_code == 302, response.context["errors"]
+    service = Service.objects.get()
+    assert (service.name, service.schedule, service.timeout, service.token) == ("shop", "*/5 * * * *", 10.0, "")
+    assert [instance.url for instance in service.instances.all()] == ["http://shop:8000/metrics", "http://shop:8001/metrics"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"schedule": "every minute"}, "has 2 fields, but a crontab schedule has five"),
+        ({"instances-0-url": "shop:8000"}, "does not start with http:// or https://"),
+        ({"instances-0-url": ""}, "This field is required"),
+        ({"instances-0-url": "http://user:pw@shop/"}, "bearer token"),
+        ({"new_token": "not a token"}, "without spaces"),
+        ({"timeout": "0"}, "greater than or equal to 0.1"),
+    ],
+)
+def test_bad_input_gets_a_sentence_and_saves_nothing(staff, fields, sentence):
+    response = staff.post(ADD, form("http://shop:8000/metrics", **fields))
+    assert response.status_code == 200
+    assert sentence in text(response)
+    assert not Service.objects.exists()
+
+
+def test_a_service_keeps_at_least_one_address(staff):
+    service = Service.objects.create(name="shop")
+    Instance.objects.create(service=service, url="http://shop/metrics")
+    url = reverse("admin:monitoring_service_change", args=[service.pk])
+    response = staff.post(url, change_form(service, **{"instances-0-DELETE": "on"}))
+    assert "add the URL of its metrics document" in text(response)
+    assert service.instances.count() == 1
+
+
+def test_a_token_goes_in_and_never_comes_out(staff):
+    staff.post(ADD, form("http://shop:8000/metrics", new_token="s3cret-token"))
+    service = Service.objects.get()
+    assert service.token == "s3cret-token"
+    url = reverse("admin:monitoring_service_change", args=[service.pk])
+    page = text(staff.get(url))
+    assert "s3cret" not in page + text(staff.get(LIST)) + text(staff.get(f"{url[:-7]}history/"))
+    assert "A token is set" in page
+
+    assert staff.post(url, change_form(service)).status_code == 302
+    service.refresh_from_db()
+    assert service.token == "s3cret-token"
+    staff.post(url, change_form(service, remove_token="on"))
+    service.refresh_from_db()
+    assert service.token == ""
+
+
+def test_the_change_page_explains_the_schedule(staff):
+    service = Service.objects.create(name="shop", schedule="*/5 * * * *")
+    page = text(staff.get(reverse("admin:monitoring_service_change", args=[service.pk])))
+    assert "Every fifth minute" in page
+    assert "next due" in page
+
+
+def test_the_list_shows_what_matters(staff, django_assert_max_num_queries):
+    for number in range(20):
+        service = Service.objects.create(name=f"shop-{number:02}", enabled=number != 3)
+        Instance.objects.create(service=service, url="http://shop/metrics", last_polled_at=timezone.now())
+    Instance.objects.filter(service__name="shop-05").update(last_error="Connection <refused>")
+    with django_assert_max_num_queries(12):
+        page = text(staff.get(LIST))
+    assert page.count("✓ up") == 18
+    assert page.count("✗ down") == 1
+    assert page.count("‖ paused") == 1
+    assert "Connection &lt;refused&gt;" in page
+
+
+def test_a_schedule_that_went_bad_in_the_database_breaks_no_page(staff):
+    service = Service.objects.create(name="shop", schedule="nonsense")
+    assert "never: the schedule is wrong" in text(staff.get(LIST))
+    assert staff.get(reverse("admin:monitoring_service_change", args=[service.pk])).status_code == 200
+
+
+def test_enable_and_disable(staff):
+    services = [Service.objects.create(name=name) for name in ("a", "b")]
+    action = {"action": "disable", "_selected_action": [service.pk for service in services]}
+    assert "2 services are paused" in text(staff.post(LIST, action, follow=True))
+    assert Service.objects.filter(enabled=False).count() == 2
+    assert "Nothing had to change" in text(staff.post(LIST, action, follow=True))
+    assert "polled again" in text(staff.post(LIST, action | {"action": "enable"}, follow=True))
+    assert Service.objects.filter(enabled=True).count() == 2
+
+
+def test_poll_now_reports_each_service(staff, transactional_db, monkeypatch):
+    monkeypatch.setattr("monitoring.admin.POLL_NOW_SECONDS", 0.5)
+    document = {"service_name": "good", "metrics": {"GET/x": {"count": 1, "avg_duration": 0.5, "status_codes": {"200": 1}}}}
+    servers = {
+        "good": ScriptedServer(answers(document)),
+        "hanging": ScriptedServer(hangs),
+        "broken": ScriptedServer(answers("<p>")),
+    }
+    try:
+        for name, server in servers.items():
+            Instance.objects.create(service=Service.objects.create(name=name), url=server.url)
+        pks = list(Service.objects.values_list("pk", flat=True))
+        page = text(staff.post(LIST, {"action": "poll_now", "_selected_action": pks}, follow=True))
+    finally:
+        for server in servers.values():
+            server.close()
+    assert "Polled: good." in page
+    assert "Polling hanging failed: " in page
+    assert "Polling broken failed: " in page
+    assert Baseline.objects.get().instance.service.name == "good"
+
+
+def test_who_may_only_look_sees_no_action_and_no_token(client):
+    looker = User.objects.create_user("looker", is_staff=True)
+    looker.user_permissions.add(Permission.objects.get(codename="view_service"), Permission.objects.get(codename="view_instance"))
+    client.force_login(looker)
+    service = Service.objects.create(name="shop", token="s3cret")
+    assert "poll_now" not in text(client.get(LIST))
+    response = client.get(reverse("admin:monitoring_service_change", args=[service.pk]))
+    assert response.status_code == 200
+    assert "s3cret" not in text(response)
+
+
+def test_an_instance_that_moves_counts_from_its_own_beginning(staff):
+    service = Service.objects.create(name="shop")
+    instance = Instance.objects.create(service=service, url="http://old/metrics")
+    Baseline.objects.create(instance=instance, polled_at=timezone.now(), document="{}")
+    url = reverse("admin:monitoring_service_change", args=[service.pk])
+    staff.post(url, change_form(service))
+    assert Baseline.objects.exists()
+    staff.post(url, change_form(service, **{"instances-0-url": "http://new/metrics"}))
+    assert not Baseline.objects.exists()
+
+
+def test_deleting_a_service_counts_its_history_and_does_not_list_it(staff, django_assert_max_num_queries):
+    service = Service.objects.create(name="shop")
+    endpoint = Endpoint.objects.create(service=service, method="GET", route="/")
+    now = timezone.now()
+    Interval.objects.bulk_create(
+        Interval(service=service, endpoint=endpoint, start=now, end=now, count=1, errors=0, duration_sum=0.0) for _ in range(500)
+    )
+    url = reverse("admin:monitoring_service_delete", args=[service.pk])
+    with django_assert_max_num_queries(10):
+        page = text(staff.get(url))
+    assert "500" in page
+    assert len(page) < 20_000
+    staff.post(url, {"post": "yes"})
+    assert not Service.objects.exists()
+    assert not Interval.objects.exists()
