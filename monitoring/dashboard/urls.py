@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import path
+
+from monitoring.dashboard import views
 
 app_name = "monitoring"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("", views.fleet, name="fleet"),
+    path("services/<int:pk>/", views.service, name="service"),
+]
