@@ -1,0 +1,1 @@
+"""The test servers: a service that is only watched. One project, started once for each of them."""
