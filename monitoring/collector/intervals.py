@@ -1,14 +1,15 @@
 """From cumulative counters to intervals: what changed between two polls of one instance.
 
-Counters are cumulative, so a missed poll loses resolution and never counts. A counter that fell, or a `started_at` that changed,
-is a restart: everything in the new document then happened since.
+Counters are cumulative, so a missed poll loses resolution and never counts. A `started_at` that changed, or, where the service
+does not tell it, a counter that fell, is a restart: everything in the new document then happened since. A counter that fell
+without a restart (a series that left for being idle, and came back) is counted from zero, and it alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from monitoring import histogram
 from monitoring.wire import EndpointMetrics, MetricsDocument
@@ -42,6 +43,8 @@ class InstanceInterval:
     reset: bool
     """The instance restarted since the poll before."""
     endpoints: list[EndpointInterval]
+    fallen: tuple[str, ...] = ()
+    """Keys of endpoints whose count fell although the instance says that it did not restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class Baseline:
 
     document: MetricsDocument
     polled_at: datetime
+    poll_duration: float = 0.0
+    """Seconds from then until the document was there."""
 
 
 def between(
@@ -65,18 +70,21 @@ def between(
             return None
         return InstanceInterval(started_at, polled_at, False, _since({}, current))
     if not _restarted(baseline.document, current):
-        return InstanceInterval(baseline.polled_at, polled_at, False, _since(baseline.document.endpoints, current))
+        before = baseline.document.endpoints
+        return InstanceInterval(baseline.polled_at, polled_at, False, _since(before, current), tuple(_fallen(before, current)))
     start = baseline.polled_at
     if started_at is not None and start < started_at < polled_at:
         start = started_at
     return InstanceInterval(start, polled_at, True, _since({}, current))
 
 
-def is_stale(baseline: Baseline | None, current: MetricsDocument, polled_at: datetime) -> bool:
-    """Whether a later poll of the same counters is stored already: two collectors overlapped, and this one was the slower."""
-    if baseline is None or polled_at > baseline.polled_at:
-        return False
-    return baseline.document.started_at == current.started_at
+def is_stale(baseline: Baseline | None, polled_at: datetime) -> bool:
+    """Whether this poll began before the stored one had its answer: two collectors overlapped.
+
+    Which of the two documents is the older one cannot be known then, and taking the older one last would look like counts that
+    fell. Nothing is lost by leaving it out: what it counted is in the stored one or will be in the next.
+    """
+    return baseline is not None and polled_at <= baseline.polled_at + timedelta(seconds=baseline.poll_duration)
 
 
 def total(endpoints: Iterable[EndpointInterval]) -> EndpointInterval:
@@ -98,17 +106,21 @@ def total(endpoints: Iterable[EndpointInterval]) -> EndpointInterval:
 
 
 def _restarted(before: MetricsDocument, current: MetricsDocument) -> bool:
-    if before.started_at != current.started_at:
-        return True
-    return any(
-        key in before.endpoints and endpoint.count < before.endpoints[key].count for key, endpoint in current.endpoints.items()
-    )
+    if before.started_at is not None or current.started_at is not None:
+        return before.started_at != current.started_at
+    return any(_fallen(before.endpoints, current))
+
+
+def _fallen(before: Mapping[str, EndpointMetrics], current: MetricsDocument) -> Iterator[str]:
+    return (key for key, endpoint in current.endpoints.items() if key in before and endpoint.count < before[key].count)
 
 
 def _since(before: Mapping[str, EndpointMetrics], current: MetricsDocument) -> list[EndpointInterval]:
     changed = []
     for key, endpoint in current.endpoints.items():
-        earlier = before.get(key) or EndpointMetrics(endpoint.method, endpoint.route, buckets={})
+        earlier = before.get(key)
+        if earlier is None or endpoint.count < earlier.count:
+            earlier = EndpointMetrics(endpoint.method, endpoint.route, buckets={})
         if endpoint.count > earlier.count:
             changed.append(_difference(earlier, endpoint))
     return changed
