@@ -1,0 +1,183 @@
+"""The history: outcomes of polls become rows, and counters become intervals on the way.
+
+This sink comes first. An interval is counted inside its transaction, from the baseline that is locked there, so that two
+collectors at once never count a request twice; the other sinks get what `store` returns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import router, transaction
+from django.db.models import F
+
+from monitoring import wire
+from monitoring.collector import intervals
+from monitoring.collector.intervals import EndpointInterval, InstanceInterval
+from monitoring.collector.sinks.base import PolledInstance
+from monitoring.models import Baseline, Endpoint, Instance, Interval, Service
+
+_ROWS_A_STATEMENT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one poll of one instance gave: a document, or an error."""
+
+    instance: Instance
+    polled_at: datetime
+    """When the request was sent. Not when the answer came: of two polls that overlap, the one asked later knows more."""
+    poll_duration: float
+    """Seconds from the request to the end of the document, or to the failure."""
+    document: wire.MetricsDocument | None = None
+    error: str = ""
+    warning: str = ""
+    """What is odd about a document that was read all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An outcome as the other sinks get it, and what was odd, found while it was stored."""
+
+    polled: PolledInstance
+    warning: str = ""
+
+
+def polled_instance(service: Service, outcome: Outcome, interval: InstanceInterval | None = None) -> PolledInstance:
+    """The outcome as sinks get it."""
+    return PolledInstance(
+        service.name,
+        outcome.instance.label,
+        outcome.polled_at,
+        outcome.poll_duration,
+        outcome.error,
+        outcome.document,
+        interval,
+    )
+
+
+def store(service: Service, outcomes: Sequence[Outcome]) -> list[Stored]:
+    """Store the outcomes of one service in one transaction: all, or, where it raises (mostly a DatabaseError), nothing.
+
+    An instance that was deleted or got another URL while it was polled is left out.
+    """
+    stored: list[Stored] = []
+    found: list[tuple[Instance, InstanceInterval]] = []
+    with transaction.atomic(using=router.db_for_write(Service)):
+        # A write that changes nothing comes first. It locks the service for this transaction; and on SQLite it takes the lock for
+        # writing before anything is read: a transaction that asks for it later fails at once instead of waiting its turn.
+        if not Service.objects.filter(pk=service.pk).update(name=F("name")):
+            return []
+        instances = {one.pk: one for one in Instance.objects.filter(service=service).select_related("baseline")}
+        for outcome in outcomes:
+            instance = instances.get(outcome.instance.pk)
+            if instance is None or instance.url != outcome.instance.url:
+                continue
+            interval, warning = _count(instance, outcome)
+            _save_state(instance, outcome, warning)
+            stored.append(Stored(polled_instance(service, outcome, interval), warning))
+            if interval is not None:
+                found.append((instance, interval))
+        _save_intervals(service, found)
+    return stored
+
+
+def _count(instance: Instance, outcome: Outcome) -> tuple[InstanceInterval | None, str]:
+    """The interval that ends with this poll, and what is odd. The document becomes the new baseline."""
+    if outcome.document is None:
+        return None, ""
+    row: Baseline | None = getattr(instance, "baseline", None)
+    baseline, readable = None, True
+    if row is not None:
+        try:
+            latest = row.polled_at == instance.last_polled_at
+            duration = instance.poll_duration if latest and instance.poll_duration else 0.0
+            baseline = intervals.Baseline(wire.parse(row.document), row.polled_at, duration)
+        except wire.DocumentError:
+            readable = False
+    if intervals.is_stale(baseline, outcome.polled_at):
+        return None, _joined(
+            outcome.warning,
+            "left out, as it overlaps a poll that is stored: two collectors at once, or a clock that was set back",
+        )
+    document = json.dumps(wire.dump(outcome.document), separators=(",", ":"), allow_nan=False)
+    if row is None:
+        Baseline.objects.create(instance=instance, polled_at=outcome.polled_at, document=document)
+    else:
+        row.polled_at, row.document = outcome.polled_at, document
+        row.save()
+    if not readable:  # with no baseline at all, an instance's whole past might be counted a second time
+        return None, _joined(outcome.warning, "the stored baseline could not be read, so counting starts anew with this poll")
+    interval = intervals.between(baseline, outcome.document, outcome.polled_at, instance.registered_at)
+    if interval is None or not interval.fallen:
+        return interval, outcome.warning
+    keys = ", ".join(interval.fallen[:3]) + (", …" if len(interval.fallen) > 3 else "")
+    return interval, _joined(outcome.warning, f"counts fell although the service says it did not restart ({keys})")
+
+
+def _save_state(instance: Instance, outcome: Outcome, warning: str) -> None:
+    if instance.last_polled_at is not None and instance.last_polled_at > outcome.polled_at:
+        return  # an overlapping collector has newer news
+    instance.last_polled_at = outcome.polled_at
+    instance.poll_duration = outcome.poll_duration
+    instance.last_error = outcome.error
+    changed = ["last_polled_at", "poll_duration", "last_error", "failures"]
+    if outcome.document is None:
+        instance.failures += 1
+    else:
+        instance.failures = 0
+        instance.last_success_at = outcome.polled_at
+        instance.warning = warning
+        changed += ["last_success_at", "warning"]
+    instance.save(update_fields=changed)
+
+
+def _save_intervals(service: Service, found: Iterable[tuple[Instance, InstanceInterval]]) -> None:
+    found = list(found)
+    ids = _endpoint_ids(service, {(one.method, one.route) for _, interval in found for one in interval.endpoints})
+    rows = []
+    for instance, interval in found:
+        rows.append(_row(service, instance, interval, intervals.total(interval.endpoints), None))
+        rows += [_row(service, instance, interval, one, ids[one.method, one.route]) for one in interval.endpoints]
+    Interval.objects.bulk_create(rows, batch_size=_ROWS_A_STATEMENT)
+
+
+def _endpoint_ids(service: Service, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """The primary keys of endpoints by method and route; those that are new are created."""
+
+    def known() -> dict[tuple[str, str], int]:
+        return {(method, route): pk for method, route, pk in service.endpoints.values_list("method", "route", "pk")}
+
+    ids = known() if wanted else {}
+    missing = sorted(wanted - ids.keys())
+    if missing:
+        rows = [Endpoint(service=service, method=method, route=route) for method, route in missing]
+        Endpoint.objects.bulk_create(rows, batch_size=_ROWS_A_STATEMENT)
+        ids = known()  # not every database tells the keys of rows that were created in bulk
+    return ids
+
+
+def _row(
+    service: Service, instance: Instance, interval: InstanceInterval, happened: EndpointInterval, endpoint_id: int | None
+) -> Interval:
+    return Interval(
+        service=service,
+        instance=instance,
+        endpoint_id=endpoint_id,
+        start=interval.start,
+        end=interval.end,
+        reset=interval.reset,
+        count=happened.count,
+        errors=happened.errors,
+        duration_sum=happened.duration_sum,
+        duration_max=happened.duration_max,
+        status_codes=happened.status_codes,
+        buckets=happened.buckets,
+    )
+
+
+def _joined(*warnings: str) -> str:
+    return "; ".join(warning for warning in warnings if warning)

@@ -1,0 +1,209 @@
+"""What polls leave in the database, and what they leave alone when something goes wrong."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from django.db import DatabaseError
+from pytest_django.fixtures import DjangoAssertNumQueries
+
+from monitoring import wire
+from monitoring.collector.sinks import database
+from monitoring.collector.sinks.database import Outcome, Stored, store
+from monitoring.models import Baseline, Endpoint, Instance, Interval, Service
+from monitoring.wire import EndpointMetrics, MetricsDocument
+
+pytestmark = pytest.mark.django_db
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+LONG_AGO = NOON - timedelta(days=9)
+
+
+def at(minutes: float) -> datetime:
+    return NOON + timedelta(minutes=minutes)
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service.objects.create(name="shop", registered_at=LONG_AGO)
+
+
+@pytest.fixture
+def instance(service: Service) -> Instance:
+    return add_instance(service, 1)
+
+
+def add_instance(service: Service, number: int) -> Instance:
+    return Instance.objects.create(service=service, url=f"http://shop-{number}:8000/metrics", registered_at=LONG_AGO)
+
+
+def document(counts: dict[str, int], started_at: float | None = 1.0) -> MetricsDocument:
+    endpoints = [
+        EndpointMetrics("GET", route, count, count * 0.5, 0.5, status_codes={200: count - 1, 500: 1}, buckets={-4: count})
+        for route, count in counts.items()
+    ]
+    return MetricsDocument("shop", {one.key: one for one in endpoints}, started_at)
+
+
+def poll(instance: Instance, minutes: float, counts: dict[str, int] | None = None) -> list[Stored]:
+    """Store one poll; without counts a failed one."""
+    found = Outcome(instance, at(minutes), 0.1, None if counts is None else document(counts), "" if counts else "refused")
+    return store(instance.service, [found])
+
+
+def rows() -> list[tuple[str | None, int]]:
+    return [(row.endpoint and row.endpoint.route, row.count) for row in Interval.objects.order_by("pk")]
+
+
+def test_the_first_poll_is_the_baseline(instance: Instance) -> None:
+    stored = poll(instance, 0, {"/a": 10})
+    assert stored[0].polled.interval is None
+    assert rows() == []
+    assert wire.parse(Baseline.objects.get().document) == document({"/a": 10})
+    instance.refresh_from_db()
+    assert (instance.last_polled_at, instance.last_success_at, instance.last_error) == (NOON, NOON, "")
+    assert instance.poll_duration == 0.1
+
+
+def test_an_interval_is_a_total_and_a_row_for_each_endpoint_that_changed(instance: Instance) -> None:
+    poll(instance, 0, {"/a": 10, "/idle": 3})
+    stored = poll(instance, 1, {"/a": 14, "/idle": 3, "/b": 2})
+    assert rows() == [(None, 6), ("/a", 4), ("/b", 2)]
+    assert stored[0].polled.interval is not None
+    assert stored[0].polled.instance == "shop-1:8000"
+    total = Interval.objects.get(endpoint=None)
+    assert (total.start, total.end, total.reset) == (at(0), at(1), False)
+    assert (total.errors, total.duration_sum, total.status_codes, total.buckets) == (1, 3.0, {"200": 5, "500": 1}, {"-4": 6})
+    assert Baseline.objects.get().polled_at == at(1)
+
+
+def test_nothing_happened_leaves_a_total_that_tells_what_time_was_covered(instance: Instance) -> None:
+    poll(instance, 0, {"/a": 10})
+    poll(instance, 1, {"/a": 10})
+    assert rows() == [(None, 0)]
+
+
+def test_a_failed_poll_touches_the_instance_alone_and_loses_no_count(instance: Instance) -> None:
+    poll(instance, 0, {"/a": 10})
+    poll(instance, 1)
+    poll(instance, 2)
+    instance.refresh_from_db()
+    assert (instance.last_error, instance.failures) == ("refused", 2)
+    assert (instance.last_polled_at, instance.last_success_at) == (at(2), at(0))
+    assert rows() == []
+    poll(instance, 3, {"/a": 15})
+    instance.refresh_from_db()
+    assert (instance.last_error, instance.failures) == ("", 0)
+    assert rows() == [(None, 5), ("/a", 5)]
+    assert Interval.objects.filter(start=at(0), end=at(3)).count() == 2
+
+
+def test_a_restart(instance: Instance) -> None:
+    poll(instance, 0, {"/a": 10})
+    restarted = document({"/a": 3}, started_at=at(0.5).timestamp())
+    store(instance.service, [Outcome(instance, at(1), 0.1, restarted)])
+    assert rows() == [(None, 3), ("/a", 3)]
+    assert set(Interval.objects.values_list("start", "reset")) == {(at(0.5), True)}
+
+
+def test_counts_that_fall_without_a_restart_are_odd_and_said_so(instance: Instance) -> None:
+    poll(instance, 0, {"/a": 10, "/b": 10})
+    stored = poll(instance, 1, {"/a": 3, "/b": 11})
+    assert rows() == [(None, 4), ("/a", 3), ("/b", 1)]
+    assert "counts fell" in stored[0].warning
+    instance.refresh_from_db()
+    assert "GET/a" in instance.warning
+    poll(instance, 2, {"/a": 3, "/b": 11})
+    instance.refresh_from_db()
+    assert instance.warning == ""
+
+
+def test_of_two_overlapping_polls_the_earlier_one_that_comes_later_changes_nothing(instance: Instance) -> None:
+    poll(instance, 0, {"/a": 10})
+    poll(instance, 2, {"/a": 30})
+    before = list(Instance.objects.values())
+    stored = poll(instance, 1, {"/a": 20})
+    assert stored[0].polled.interval is None
+    assert "overlaps a poll that is stored" in stored[0].warning
+    assert list(Instance.objects.values()) == before
+    assert rows() == [(None, 20), ("/a", 20)]
+    poll(instance, 3, {"/a": 31})
+    assert rows()[2:] == [(None, 1), ("/a", 1)]
+
+
+def test_of_two_polls_at_once_the_one_that_is_stored_last_is_left_out(instance: Instance) -> None:
+    """Its document may be the older one, although it was asked for later: that would look like counts that fell."""
+    poll(instance, 0, {"/a": 30})
+    store(instance.service, [Outcome(instance, at(0.0001), 0.1, document({"/a": 29}))])
+    poll(instance, 1, {"/a": 31})
+    assert rows() == [(None, 1), ("/a", 1)]
+
+
+def test_a_failure_that_overlaps_a_later_success_does_not_make_it_down(instance: Instance) -> None:
+    poll(instance, 2, {"/a": 30})
+    poll(instance, 1)
+    instance.refresh_from_db()
+    assert (instance.last_error, instance.failures) == ("", 0)
+
+
+def test_a_baseline_that_cannot_be_read_begins_anew_and_counts_nothing_twice(instance: Instance) -> None:
+    instance.registered_at = datetime(1969, 1, 1, tzinfo=timezone.utc)  # it started after that, so its past would be known
+    instance.save()
+    Baseline.objects.create(instance=instance, polled_at=at(-1), document="{")
+    stored = poll(instance, 0, {"/a": 10})
+    assert "could not be read" in stored[0].warning
+    assert rows() == []
+    poll(instance, 1, {"/a": 11})
+    assert rows() == [(None, 1), ("/a", 1)]
+
+
+def test_instances_of_one_service_share_its_endpoints(service: Service) -> None:
+    one, two = add_instance(service, 1), add_instance(service, 2)
+    for minutes, count in ((0, 10), (1, 12)):
+        store(service, [Outcome(each, at(minutes), 0.1, document({"/a": count})) for each in (one, two)])
+    assert Endpoint.objects.count() == 1
+    assert Interval.objects.filter(endpoint=None).count() == 2
+    assert sum(Interval.objects.filter(endpoint=None).values_list("count", flat=True)) == 4
+
+
+def test_deleted_or_readdressed_while_it_was_polled(service: Service) -> None:
+    gone, moved = add_instance(service, 1), add_instance(service, 2)
+    outcomes = [Outcome(each, NOON, 0.1, document({"/a": 1})) for each in (gone, moved)]
+    Instance.objects.filter(pk=gone.pk).delete()
+    Instance.objects.filter(pk=moved.pk).update(url="http://elsewhere/metrics")
+    assert store(service, outcomes) == []
+    assert not Baseline.objects.exists()
+    Service.objects.all().delete()
+    assert store(service, outcomes) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_cannot_be_stored_leaves_the_service_as_it_was(service: Service) -> None:
+    good, bad = add_instance(service, 1), add_instance(service, 2)
+    for each in (good, bad):
+        poll(each, 0, {"/a": 10})
+    before = [list(model.objects.values()) for model in (Instance, Baseline, Endpoint, Interval)]
+    huge = document({"/a": 2**63 - 1, "/new": 2**63 - 1})  # each can be stored, their total cannot
+    with pytest.raises((DatabaseError, OverflowError)):
+        store(service, [Outcome(good, at(1), 0.1, document({"/a": 11})), Outcome(bad, at(1), 0.1, huge)])
+    assert [list(model.objects.values()) for model in (Instance, Baseline, Endpoint, Interval)] == before
+
+
+def test_the_number_of_queries_does_not_grow_with_the_endpoints(
+    instance: Instance, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    poll(instance, 0, {"/a": 10})
+    with django_assert_max_num_queries(30):  # SQLite takes the rows in several statements
+        poll(instance, 1, {f"/{number}": 2 for number in range(1000)})
+    assert Endpoint.objects.count() == 1000
+    with django_assert_max_num_queries(30):
+        poll(instance, 2, {f"/{number}": 4 for number in range(1000)})
+    assert Interval.objects.filter(endpoint=None).count() == 2
+
+
+def test_the_name_of_the_registry_wins(instance: Instance) -> None:
+    other = document({"/a": 1})
+    other.service_name = "other"
+    polled = database.polled_instance(instance.service, Outcome(instance, NOON, 0.1, other))
+    assert polled.service == "shop"
