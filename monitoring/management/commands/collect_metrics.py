@@ -1,0 +1,170 @@
+"""manage.py collect_metrics: poll the registered services and store what they report."""
+
+from __future__ import annotations
+
+import math
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Sequence
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, close_old_connections
+from django.utils import timezone
+
+from monitoring.collector import due, loop, polling, sinks
+from monitoring.collector.polling import RoundReport, ServiceReport, SinkReport
+from monitoring.collector.sinks.base import Sink, SinkError
+from monitoring.conf import conf, problems
+from monitoring.models import Service
+
+
+class Command(BaseCommand):
+    help = (
+        "Polls the registered services, stores what happened since the poll before, and writes it to InfluxDB where that is"
+        " configured. Without options it polls all enabled services now, once. Exits with 1 when a service or a sink failed."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--due", action="store_true", help="Poll only what its schedule says is due: for cron, each minute.")
+        parser.add_argument(
+            "--service",
+            action="append",
+            metavar="NAME",
+            help="Poll only this service; repeatable. A paused service is polled when it is named, unless schedules decide.",
+        )
+        parser.add_argument("--dry-run", action="store_true", help="Fetch and report once; store and write nothing.")
+        parser.add_argument(
+            "--loop", action="store_true", help="Go on until SIGTERM or Ctrl-C: each minute what is due, without cron."
+        )
+        parser.add_argument(
+            "--every", type=_seconds, metavar="SECONDS", help="With --loop: poll at this pace, whatever the schedules say."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.names: list[str] = options["service"] or []
+        self.dry_run, self.loops, self.verbosity = options["dry_run"], options["loop"], options["verbosity"]
+        self.by_schedule = options["due"] or (self.loops and options["every"] is None)
+        self.said = ""
+        if options["every"] is not None and (options["due"] or not self.loops):
+            raise CommandError("--every is the pace of --loop, and no schedule counts then: use --loop --every SECONDS.")
+        if self.dry_run and self.loops:
+            raise CommandError("--dry-run looks once: leave --loop out.")
+        self.sinks = _sinks()
+        if not self.loops:
+            self.poll_once()
+            return
+        if self.names:
+            self.select()  # a misspelled name ends the loop before it begins
+        pace = loop.each_minute if options["every"] is None else loop.every(options["every"])
+        loop.repeat(self.poll_in_loop, pace, on_error=self.say_error, on_stop=self.say_stopping)
+
+    def select(self) -> due.Due:
+        try:
+            if not self.by_schedule:
+                return due.Due(due.selected_services(self.names))
+            among = due.selected_services(self.names) if self.names else None
+            return due.due_services(timezone.now(), among=among, claim=not self.dry_run)
+        except due.UnknownServiceError as error:
+            raise CommandError(str(error)) from None
+
+    def poll_once(self) -> None:
+        """One round. Raises CommandError where anything failed."""
+        try:
+            selected = self.select()
+            if not selected.services and not selected.broken:
+                self.say_nothing_to_do()
+                return
+        except DatabaseError as error:
+            raise CommandError(f"The database cannot be used ({error}): is it up, and has manage.py migrate been run?") from None
+        report = polling.poll_services(selected.services, sinks=self.sinks, dry_run=self.dry_run)
+        report.services += [ServiceReport(name, error=error) for name, error in selected.broken.items()]
+        paused = {service.name for service in selected.services if not service.enabled}
+        self.say_report(report, paused)
+        if not report.ok:
+            raise CommandError(_failures(report))
+
+    def poll_in_loop(self) -> None:
+        close_old_connections()
+        try:
+            self.poll_once()
+        finally:
+            close_old_connections()  # none is held while waiting, unless CONN_MAX_AGE says so
+            self.stdout.flush()
+
+    def say_report(self, report: RoundReport, paused: set[str]) -> None:
+        if self.verbosity < 1:
+            return
+        if self.loops:
+            self.stdout.write(f"{timezone.localtime():%Y-%m-%d %H:%M:%S}")
+        if self.dry_run:
+            self.stdout.write("Dry run: nothing is stored.")
+        rows: list[ServiceReport | SinkReport] = [*report.services, *report.sinks]
+        width = max(len(row.name) for row in rows)
+        for row in rows:
+            state = self.style.SUCCESS("ok    ") if row.ok else self.style.ERROR("FAILED")
+            self.stdout.write(f"{row.name:<{width}}  {state}  {_details(row, row.name in paused)}".rstrip())
+
+    def say_nothing_to_do(self) -> None:
+        if not Service.objects.exists():
+            text = (
+                "No service is registered yet. Add one in the admin (Monitoring › Services), or: manage.py import_services FILE"
+            )
+        elif not Service.objects.filter(enabled=True).exists():
+            text = "All services are paused. Enable them in the admin, or poll one all the same with --service NAME."
+        else:
+            text = "No service is due now."
+        if self.verbosity >= 1 and text != self.said:  # a loop says it once
+            self.stdout.write(text)
+        self.said = text
+
+    def say_error(self, error: Exception) -> None:
+        text = str(error) if isinstance(error, CommandError) else f"The round failed: {type(error).__name__}: {error}"
+        self.stderr.write(text)
+        self.stderr.flush()
+
+    def say_stopping(self) -> None:
+        self.stderr.write("Ending as soon as this round is done; a second signal ends at once.")
+
+
+def _sinks() -> list[Sink]:
+    # manage.py runs the system checks first, but call_command, and so django-crontab, does not. A wrong setting counts as absent:
+    # that must not end in silently not writing to InfluxDB.
+    wrong = [problem for problem in problems() if not problem.check_id.startswith("monitoring.W")]
+    if wrong:
+        raise CommandError(" ".join(f"{problem.message} {problem.hint} ({problem.check_id})" for problem in wrong))
+    try:
+        return sinks.configured(conf.INFLUXDB)
+    except SinkError as error:
+        raise CommandError(str(error)) from None
+
+
+def _details(row: ServiceReport | SinkReport, paused: bool) -> str:
+    if isinstance(row, SinkReport):
+        return row.error
+    parts = []
+    if row.ok or row.endpoints:
+        requests = "- requests" if row.requests is None else f"{row.requests:,} requests"
+        parts.append(f"{row.endpoints:>4} endpoints  {requests:>16}  {row.duration:.3f} s")
+    parts += [text for text in (row.error, row.warning and f"Warning: {row.warning}") if text]
+    if paused:
+        parts.append("Paused; polled because it was named.")
+    return "  ".join(parts)
+
+
+def _failures(report: RoundReport) -> str:
+    def failed(rows: Sequence[ServiceReport | SinkReport], kind: str) -> str:
+        bad = [row for row in rows if not row.ok]
+        listed = "\n".join(f"  {row.name}: {row.error}" for row in bad)
+        return f"{len(bad)} of {len(rows)} {kind}{'s' if len(rows) > 1 else ''} failed:\n{listed}" if bad else ""
+
+    return "\n".join(text for text in (failed(report.services, "service"), failed(report.sinks, "sink")) if text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0.")
+    return seconds

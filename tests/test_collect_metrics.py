@@ -1,0 +1,182 @@
+"""manage.py collect_metrics, one pass: options, output, exit. The loop is tests/live/test_loop_signals.py's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError, SystemCheckError
+from django.db import connection
+from django.utils import timezone
+
+from monitoring import wire
+from monitoring.models import Baseline, Service
+from monitoring.wire import EndpointMetrics, MetricsDocument
+from tests.scripted import Script, ScriptedServer, answers
+
+pytestmark = pytest.mark.django_db
+
+Register = Callable[..., Service]
+
+
+def reporting(count: int) -> Script:
+    endpoint = EndpointMetrics("GET", "/", count, 0.5, None, {200: count})
+    return answers(wire.dump(MetricsDocument("", {endpoint.key: endpoint})))
+
+
+@pytest.fixture
+def register() -> Iterator[Register]:
+    """Registers a service that a real server stands behind, which reports so many requests."""
+    servers: list[ScriptedServer] = []
+
+    def add(name: str, count: int = 1, script: Script | None = None, **more: Any) -> Service:
+        servers.append(ScriptedServer(script or reporting(count)))
+        more.setdefault("registered_at", timezone.now() - timedelta(days=1))
+        service = Service.objects.create(name=name, **more)
+        service.instances.create(url=servers[-1].url)
+        return service
+
+    yield add
+    for server in servers:
+        server.close()
+
+
+def collect(*arguments: str, **options: Any) -> str:
+    out = StringIO()
+    call_command("collect_metrics", *arguments, stdout=out, no_color=True, **options)
+    return out.getvalue()
+
+
+def failure(*arguments: str, **options: Any) -> str:
+    with pytest.raises(CommandError) as caught:
+        collect(*arguments, **options)
+    return str(caught.value)
+
+
+def polled() -> set[str]:
+    return set(Baseline.objects.values_list("instance__service__name", flat=True))
+
+
+def test_one_line_a_service(register: Register) -> None:
+    shop = register("shop", 40)
+    register("billing-api", 1)
+    register("paused", enabled=False)
+    collect()
+    later = register("later", 1_240)
+    shop.instances.update(url=later.instances.get().url)
+    later.delete()
+    lines = collect().splitlines()
+    assert [line.split()[:2] for line in lines] == [["billing-api", "ok"], ["shop", "ok"]]
+    assert "1 endpoints" in lines[1]
+    assert "1,200 requests" in lines[1]
+    assert polled() == {"shop", "billing-api"}
+
+
+def test_a_failure_is_a_line_an_exit_and_a_reason_and_the_others_are_stored(register: Register) -> None:
+    register("broken", script=answers("", "500 Oops"))
+    register("shop")
+    out = StringIO()
+    with pytest.raises(CommandError) as caught:
+        call_command("collect_metrics", stdout=out, no_color=True)
+    lines = out.getvalue().splitlines()
+    assert lines[0].startswith("broken  FAILED  127.0.0.1:")
+    assert lines[1].startswith("shop    ok ")
+    assert str(caught.value).startswith("1 of 2 services failed:\n  broken: 127.0.0.1:")
+    assert "HTTP 500 Internal Server Error" in str(caught.value)
+    assert polled() == {"shop"}
+
+
+def test_quiet(register: Register) -> None:
+    register("shop")
+    assert collect(verbosity=0) == ""
+    assert polled() == {"shop"}
+
+
+def test_due(register: Register) -> None:
+    register("minutely")
+    register("long-ago", schedule="0 0 29 2 *")
+    assert collect("--due").startswith("minutely")
+    assert collect("--due") == "No service is due now.\n"
+    register("broken", schedule="now and then")
+    assert "broken: The schedule cannot be read" in failure("--due")
+
+
+def test_named_services(register: Register) -> None:
+    register("shop")
+    register("billing")
+    register("paused", enabled=False)
+    output = collect("--service", "shop", "--service", "paused")
+    assert polled() == {"shop", "paused"}
+    assert "Paused; polled because it was named." in output.splitlines()[0]
+    assert collect("--due", "--service", "paused") == "No service is due now.\n"
+    assert "No service is named 'shpo'. Did you mean 'shop'?" in failure("--service", "shpo")
+
+
+def test_a_dry_run_stores_nothing_and_claims_no_slot(register: Register) -> None:
+    register("shop")
+    for _ in range(2):
+        output = collect("--dry-run", "--due")
+        assert output.startswith("Dry run: nothing is stored.\nshop  ok")
+    assert polled() == set()
+
+
+def test_nothing_to_do_says_what_to_do(register: Register) -> None:
+    assert "import_services" in collect()
+    register("paused", enabled=False)
+    assert "All services are paused" in collect()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--every", "5"], "use --loop --every"),
+        (["--due", "--loop", "--every", "5"], "use --loop --every"),
+        (["--loop", "--every", "0"], "not a number of seconds above 0"),
+        (["--loop", "--every", "nan"], "not a number of seconds above 0"),
+        (["--loop", "--every", "soon"], "not a number of seconds above 0"),
+        (["--loop", "--dry-run"], "--dry-run looks once"),
+        (["--loop", "--service", "nobody"], "No service is named 'nobody'"),
+    ],
+)
+def test_options_that_make_no_sense(arguments: list[str], message: str) -> None:
+    assert message in failure(*arguments)
+
+
+@pytest.mark.parametrize("skip_checks", [True, False])
+@pytest.mark.parametrize("wrong", [{"INFLUXDB": {"URL": "localhost:8086"}}, {"INFLUXDB": "http://localhost"}, ["INFLUXDB"]])
+def test_a_wrong_setting_never_means_that_influxdb_is_silently_left_out(
+    register: Register, settings: Any, wrong: Any, skip_checks: bool
+) -> None:
+    """call_command, and so django-crontab, skips the system checks that manage.py runs."""
+    register("shop")
+    settings.MONITORING = wrong
+    with pytest.raises((CommandError, SystemCheckError), match=r"monitoring\.E0(01|14)"):
+        collect(skip_checks=skip_checks)
+    assert polled() == set()
+
+
+def test_influxdb_that_does_not_answer_is_a_failure_of_its_own(register: Register, settings: Any) -> None:
+    register("shop")
+    settings.MONITORING = {"INFLUXDB": {"URL": "http://127.0.0.1:1", "TOKEN": "t", "ORG": "o", "BUCKET": "b"}}
+    message = failure()
+    assert message.startswith("1 of 1 sink failed:\n  InfluxDB: ")
+    assert polled() == {"shop"}
+
+
+def test_influxdb_without_its_client_says_what_to_install(
+    register: Register, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.MONITORING = {"INFLUXDB": {"URL": "http://127.0.0.1:1", "BUCKET": "b"}}
+    monkeypatch.setitem(sys.modules, "monitoring.collector.sinks.influxdb", None)
+    assert "pip install influxdb-client" in failure()
+
+
+def test_a_database_that_is_not_set_up() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE monitoring_service RENAME TO elsewhere")
+    assert "has manage.py migrate been run?" in failure()
