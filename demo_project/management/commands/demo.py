@@ -26,7 +26,9 @@ class Command(BaseCommand):
             metavar="N",
             help="The monitor's port; the services are on N+81 to N+84. Default: %(default)s.",
         )
-        parser.add_argument("--seconds", type=float, metavar="N", help="End after so many seconds. Default: run until Ctrl-C.")
+        parser.add_argument(
+            "--seconds", type=float, metavar="N", help="End so many seconds after the start. Default: run until Ctrl-C."
+        )
         parser.add_argument("--no-traffic", action="store_true", help="Send no requests; send your own.")
 
     def handle(self, *args: Any, base_port: int, seconds: float | None, no_traffic: bool, **options: Any) -> None:
