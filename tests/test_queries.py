@@ -41,6 +41,14 @@ def test_the_rate_divides_by_covered_time_idle_intervals_included() -> None:
     assert row.as_of is None
 
 
+def test_polls_closer_than_the_steps_of_the_chart() -> None:
+    instance = make_service("shop", NOW).instances.get()
+    for poll in range(4):  # all end in the same step of 30 seconds
+        add_interval(instance, NOW - timedelta(seconds=2 * poll), 2, 10 * poll)
+    assert only_row().figures.rate == 7.5
+    assert only_row().series[-1].rate == 7.5
+
+
 def test_instances_add_up_though_they_cover_different_times() -> None:
     one, other = make_service("shop", NOW, instances=2).instances.all()
     add_interval(one, minutes_ago(0), 600, 6000)
