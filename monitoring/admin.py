@@ -16,9 +16,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from monitoring import schedule
-from monitoring.collector.sinks.base import SinkError
 from monitoring.conf import conf
-from monitoring.models import Baseline, Instance, Interval, Service, State
+from monitoring.models import Baseline, Instance, Interval, Service, State, validate_token
 
 POLL_NOW_SECONDS = 5.0
 """How long the “poll now” action may take of a web request, however many services it is asked for."""
@@ -34,7 +33,7 @@ class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
         required=False,
         max_length=500,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "class": "vTextField"}),
-        validators=Service._meta.get_field("token").validators,
+        validators=[validate_token],
     )
     remove_token = forms.BooleanField(label="remove the token", required=False)
 
@@ -106,18 +105,18 @@ class ServiceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_per_page = 200
     actions = ["poll_now", "enable", "disable"]
     readonly_fields = ["explained"]
-    fields = ["name", "schedule", "explained", "enabled", "timeout", "duration_unit", "new_token", "remove_token"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Service]:
-        return super().get_queryset(request).prefetch_related("instances")
+        services: QuerySet[Service] = super().get_queryset(request).prefetch_related("instances")
+        return services
 
-    def get_fields(self, request: HttpRequest, obj: Service | None = None) -> list[str]:
-        hidden = set()
+    def get_fields(self, request: HttpRequest, obj: Service | None = None) -> Any:
+        fields = ["name", "schedule", "explained", "enabled", "timeout", "duration_unit", "new_token", "remove_token"]
         if obj is None:
-            hidden.add("explained")
+            fields.remove("explained")
         if obj is None or not obj.token:
-            hidden.add("remove_token")
-        return [name for name in self.fields or () if isinstance(name, str) and name not in hidden]
+            fields.remove("remove_token")
+        return fields
 
     @admin.display(description="state")
     def shown_state(self, service: Service) -> SafeString:
@@ -161,11 +160,7 @@ class ServiceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def poll_now(self, request: HttpRequest, queryset: QuerySet[Service]) -> None:
         from monitoring.collector import polling, sinks  # the admin's other pages do without them
 
-        try:
-            others = sinks.configured(conf.INFLUXDB, timeout=POLL_NOW_SECONDS)
-        except SinkError as error:
-            others = []
-            self.message_user(request, str(error), messages.ERROR)
+        others = sinks.configured(conf.INFLUXDB, timeout=POLL_NOW_SECONDS)
         report = polling.poll_services(list(queryset), sinks=others, deadline=POLL_NOW_SECONDS)
         for service in report.services:
             if not service.ok:

@@ -14,7 +14,7 @@ import difflib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, overload
 
 from django.conf import settings as django_settings
@@ -44,7 +44,7 @@ class InfluxDB:
     """Where points are written to. `token` may be empty for a server without authentication."""
 
     url: str
-    token: str
+    token: str = field(repr=False)
     org: str
     bucket: str
 
