@@ -65,7 +65,7 @@ def test_where_nothing_may_be_skipped_a_skip_fails(tmp_path: Path, environment: 
     (tmp_path / "conftest.py").write_text("from tests.conftest import *\n")
     inherited = {name: value for name, value in os.environ.items() if name != "MONITORING_CI_NO_SKIPS"}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--rootdir={tmp_path}", str(tmp_path)],
+        [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", f"--rootdir={tmp_path}", str(tmp_path)],
         cwd=REPOSITORY,
         env={**inherited, **environment, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
