@@ -90,6 +90,23 @@ def test_a_session_keeps_no_cookies(serve: Serve) -> None:
     assert "cookie" not in server.requests[1].lower()
 
 
+def test_a_server_that_closes_without_a_word_is_asked_on_a_new_connection_each_time(serve: Serve) -> None:
+    """Whether a kept connection is still open cannot be known, so none is kept, not even where the server would."""
+    connections: list[socket.socket] = []
+
+    def script(connection: socket.socket, over: threading.Event) -> None:
+        connections.append(connection)
+        answers(GOOD, Connection="keep-alive")(connection, over)
+        over.wait(60)  # it keeps the connection, and would never answer a second request on it
+
+    server = serve(script)
+    with Session() as session:
+        for _ in range(3):
+            fetch(server.url, timeout=5, session=session)
+    assert len(connections) == 3
+    assert "\r\nConnection: close\r\n" in server.requests[0]
+
+
 def test_gzip_is_understood(serve: Serve) -> None:
     body = gzip.compress(b'{"metrics": {}, "service_name": "zipped"}')
     server = serve(answers(body, Content_Encoding="gzip"))

@@ -51,7 +51,7 @@ def fetch(
 
     `timeout` is in seconds, from the connect to the last byte. (Two waits are outside of it: for the system's name resolution,
     and, where a name has several addresses, for the connect to each further one.) `token` is sent as the bearer token.
-    `seconds_per_unit`: see wire.parse. A `session` saves connections where many documents are fetched; it should be a
+    `seconds_per_unit`: see wire.parse. A `session` saves making one where many documents are fetched; it should be a
     transport.Session, which holds the deadline and follows no redirect.
     """
     try:

@@ -1,7 +1,10 @@
-"""The HTTP session that documents are fetched with: pooled connections, and a deadline over the whole of an answer.
+"""The HTTP session that documents are fetched with: a connection for each request, and a deadline over the whole of an answer.
 
 The `timeout` of requests and urllib3 bounds each single read, so a server that sends a byte now and then keeps a client for ever,
 in the status line and headers already. Here every read of an answer gets what is left of one deadline.
+
+A round asks each address once, so there is next to nothing to gain by keeping a connection; but a server may close it at any
+moment, also the one at which the next request is sent, and a service would be down that is not.
 """
 
 from __future__ import annotations
@@ -55,6 +58,10 @@ class _DeadlineResponse(HTTPResponse):
             raw = self.fp.detach()  # nothing is buffered yet
             self.fp = io.BufferedReader(_DeadlineReader(raw, sock, time.monotonic() + timeout))
 
+    def begin(self) -> None:
+        super().begin()
+        self.will_close = True  # whatever the server says: this connection is not used again
+
 
 class _Connection(HTTPConnection):
     response_class = _DeadlineResponse
@@ -79,12 +86,13 @@ class _Adapter(HTTPAdapter):
 
 
 class Session(requests.Session):
-    """A session that many threads may share; it keeps connections and nothing else from one request to the next."""
+    """A session that many threads may share; it keeps nothing from one request to the next."""
 
     def __init__(self, pool_size: int = 32) -> None:
         super().__init__()
         # No proxy from the environment (services are watched directly), and no .netrc, which would replace the bearer token.
         self.trust_env = False
+        self.headers["Connection"] = "close"
         # The one thing that is wanted from there: the certificate authorities of one's own network.
         self.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
