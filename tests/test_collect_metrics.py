@@ -171,9 +171,11 @@ def test_influxdb_that_does_not_answer_is_a_failure_of_its_own(register: Registe
 def test_influxdb_without_its_client_says_what_to_install(
     register: Register, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    register("shop")
     settings.MONITORING = {"INFLUXDB": {"URL": "http://127.0.0.1:1", "BUCKET": "b"}}
-    monkeypatch.setitem(sys.modules, "monitoring.collector.sinks.influxdb", None)
-    assert "pip install influxdb-client" in failure()
+    monkeypatch.setitem(sys.modules, "influxdb_client.client.influxdb_client", None)
+    assert "InfluxDB: Writing to InfluxDB needs influxdb-client" in failure()
+    assert polled() == {"shop"}
 
 
 def test_a_database_that_is_not_set_up() -> None:

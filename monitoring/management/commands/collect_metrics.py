@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from monitoring.collector import due, loop, polling, sinks
 from monitoring.collector.polling import RoundReport, ServiceReport, SinkReport
-from monitoring.collector.sinks.base import Sink, SinkError
+from monitoring.collector.sinks.base import Sink
 from monitoring.conf import conf, problems
 from monitoring.models import Service
 
@@ -132,10 +132,7 @@ def _sinks() -> list[Sink]:
     wrong = [problem for problem in problems() if not problem.check_id.startswith("monitoring.W")]
     if wrong:
         raise CommandError(" ".join(f"{problem.message} {problem.hint} ({problem.check_id})" for problem in wrong))
-    try:
-        return sinks.configured(conf.INFLUXDB)
-    except SinkError as error:
-        raise CommandError(str(error)) from None
+    return sinks.configured(conf.INFLUXDB)
 
 
 def _details(row: ServiceReport | SinkReport, paused: bool) -> str:
