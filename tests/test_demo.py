@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import socket
 from pathlib import Path
 
@@ -141,6 +143,18 @@ def test_the_last_lines_of_a_process_are_shown(tmp_path: Path) -> None:
     assert last_lines(output) == []
     output.write_bytes(b"".join(b"line %d \xff\n" % number for number in range(100)))
     assert last_lines(output, 2) == ["line 98 �", "line 99 �"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SIGSTOP (not on Windows)")
+def test_a_process_that_does_not_end_when_asked_is_made_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "DEMO_DIR", tmp_path)
+    monkeypatch.setattr(places, "LOGS", tmp_path)
+    monkeypatch.setattr("demo_project.demo.children._GRACE", 0.1)
+    with Children() as children:
+        child = children.start("stuck", ["runserver", "127.0.0.1:0", "--noreload"], "demo_project.services.settings", {})
+        child.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, child.process.pid, os.WSTOPPED)
+    assert child.process.returncode == -signal.SIGKILL
 
 
 def test_a_process_that_ends_tells_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from demo_project.demo.ports import HOST, MONITOR
 from demo_project.demo.registry import ADMIN, prepare_database
 from demo_project.demo.traffic import Traffic
 from demo_project.services.behaviour import SERVICES
+from monitoring.conf import conf
 
 try:
     import fcntl
@@ -111,11 +112,13 @@ Admin     {self.addresses[MONITOR]}/admin/
 Login: {ADMIN} / {password}
 
 A trace   curl -i {self.addresses[first.name]}/process
-          grep -h "the X-Trace-ID of the answer" "{logs}"/*.log
+          grep -h "its X-Trace-ID" "{logs}"/*.log
 A failure kill {third.process.pid}    # ends {third.name}: see what the monitor makes of it
 A fifth   register {self.addresses[MONITOR]}/metrics in the admin: the monitor watches itself
-Logs      {logs}: of each service its trace log NAME.log and its output NAME.out
-""")
+Logs      {logs}: of each service its trace log NAME.log and its output NAME.out""")
+        if conf.INFLUXDB is not None:
+            self.say(f"InfluxDB  points go to {conf.INFLUXDB.url} too; what fails there is said in {COLLECTOR}.out")
+        self.say("")
         for service in services:
             self.say(f"{service.name}  {self.addresses[service.name]}/process  /ping  /metrics")
         self.say("\nThe first figures come within seconds. Ctrl-C ends everything.")
