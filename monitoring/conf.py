@@ -219,6 +219,10 @@ class Settings:
     # What Django itself is told, as far as it matters here.
 
     @property
+    def use_tz(self) -> bool:
+        return bool(django_settings.USE_TZ)
+
+    @property
     def debug(self) -> bool:
         return bool(django_settings.DEBUG)
 

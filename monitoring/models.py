@@ -172,6 +172,8 @@ class Baseline(models.Model):
 
     instance = models.OneToOneField(Instance, models.CASCADE, primary_key=True)
     polled_at = models.DateTimeField()
+    poll_duration = models.FloatField(default=0.0)
+    """Seconds from then until the document was there."""
     document = models.TextField()
     """JSON, as wire.dump() gives it, in seconds."""
 

@@ -158,7 +158,7 @@ def _parse_endpoint(key: str, value: Any, seconds_per_unit: float, scale: int | 
         codes = value["status_codes"]
         if not isinstance(codes, dict):
             raise DocumentError(f'"status_codes" is {_kind(codes)}, not an object')
-        total = _number(value["duration_sum"], "duration_sum") if "duration_sum" in value else average * count
+        total = _number(value["duration_sum"] if "duration_sum" in value else average * count, "duration_sum")
         longest = _number(value["duration_max"], "duration_max") * seconds_per_unit if "duration_max" in value else None
         buckets = _buckets(value["buckets"], scale) if "buckets" in value and seconds_per_unit == 1.0 else None
         method, route = _method_and_route(key, value)

@@ -3,10 +3,10 @@
 import pytest
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
-from django.test import override_settings
+from django.test import modify_settings, override_settings
 
 from monitoring import conf as conf_module
-from monitoring.checks import check_settings
+from monitoring.checks import check_settings, check_time_zones
 from monitoring.conf import conf
 
 BAD = [
@@ -88,3 +88,11 @@ def test_the_service_is_named_after_the_project():
         assert conf.SERVICE_NAME == "shop"
     with override_settings(MONITORING={}, ROOT_URLCONF="urls"):
         assert conf.SERVICE_NAME == "django"
+
+
+def test_the_monitor_needs_time_zones():
+    assert check_time_zones() == []
+    with override_settings(USE_TZ=False):
+        assert [problem.id for problem in check_time_zones()] == ["monitoring.E020"]
+        with modify_settings(INSTALLED_APPS={"remove": ["monitoring"]}):
+            assert check_time_zones() == []

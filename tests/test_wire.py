@@ -88,6 +88,7 @@ def test_the_first_keys_are_the_gin_services():
         (document(avg_duration=float("nan")).encode(), "NaN"),
         (document(avg_duration=1).replace("1,", "1e999,").encode(), "finite"),
         (document(avg_duration=10**400).encode(), "finite"),
+        (document(avg_duration=1e300, count=2**62).encode(), "finite"),
         (document(status_codes=[]).encode(), "status_codes"),
         (document(status_codes={"2xx": 1}).encode(), "2xx"),
         (document(status_codes={"200": -1}).encode(), "negative"),

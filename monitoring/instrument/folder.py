@@ -225,18 +225,38 @@ def _save_total(folder: Path, total: Total) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def held(lock: threading.Lock, name: object) -> Iterator[None]:
+    """Hold a lock under which a thread may wait, asking for it again and again instead of blocking.
+
+    Under gevent a lock made before the worker was patched blocks the whole process, and with it the greenlet that holds it.
+    """
     deadline = time.monotonic() + _PATIENCE
-    with _folder_lock:
-        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    while not lock.acquire(blocking=False):
+        _wait_for(name, deadline)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    path = folder / _LOCK
+    with held(_folder_lock, path):
+        deadline = time.monotonic() + _PATIENCE
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             while not _try_lock(descriptor):
-                if time.monotonic() > deadline:
-                    raise FolderError(f"{folder / _LOCK} is held by another process that does not let go of it.")
-                time.sleep(0.002)
+                _wait_for(path, deadline)
             yield
         finally:
             os.close(descriptor)
+
+
+def _wait_for(name: object, deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise FolderError(f"{name} is held by another process or thread that does not let go of it.")
+    time.sleep(0.002)
 
 
 def _try_lock(descriptor: int) -> bool:

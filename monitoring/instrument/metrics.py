@@ -35,7 +35,7 @@ class RequestMetrics:
 
     def open(self) -> CounterTable:
         """This process's table; in memory where the folder cannot serve, which is said once in the log."""
-        with self._opening:
+        with folder.held(self._opening, "The lock of this process's counters"):
             if self.table is None:
                 self.table = self._open()
             return self.table

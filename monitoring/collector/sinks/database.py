@@ -93,9 +93,7 @@ def _count(instance: Instance, outcome: Outcome) -> tuple[InstanceInterval | Non
     baseline, readable = None, True
     if row is not None:
         try:
-            latest = row.polled_at == instance.last_polled_at
-            duration = instance.poll_duration if latest and instance.poll_duration else 0.0
-            baseline = intervals.Baseline(wire.parse(row.document), row.polled_at, duration)
+            baseline = intervals.Baseline(wire.parse(row.document), row.polled_at, row.poll_duration)
         except wire.DocumentError:
             readable = False
     if intervals.is_stale(baseline, outcome.polled_at):
@@ -105,10 +103,9 @@ def _count(instance: Instance, outcome: Outcome) -> tuple[InstanceInterval | Non
         )
     document = json.dumps(wire.dump(outcome.document), separators=(",", ":"), allow_nan=False)
     if row is None:
-        Baseline.objects.create(instance=instance, polled_at=outcome.polled_at, document=document)
-    else:
-        row.polled_at, row.document = outcome.polled_at, document
-        row.save()
+        row = Baseline(instance=instance)
+    row.polled_at, row.poll_duration, row.document = outcome.polled_at, outcome.poll_duration, document
+    row.save()
     if not readable:  # with no baseline at all, an instance's whole past might be counted a second time
         return None, _joined(outcome.warning, "the stored baseline could not be read, so counting starts anew with this poll")
     interval = intervals.between(baseline, outcome.document, outcome.polled_at, instance.registered_at)
