@@ -29,13 +29,13 @@ class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
     """A service; its bearer token goes in and never comes out."""
 
     new_token = forms.CharField(
-        label="bearer token",
+        label="Bearer token",
         required=False,
         max_length=500,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "class": "vTextField"}),
         validators=[validate_token],
     )
-    remove_token = forms.BooleanField(label="remove the token", required=False)
+    remove_token = forms.BooleanField(label="Remove the token", required=False)
 
     class Meta:
         model = Service
