@@ -11,7 +11,7 @@ from monitoring import conf
 from monitoring.conf import conf as settings
 
 
-@register()
+@register("monitoring")
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     """Every problem of the MONITORING dict."""
     found: list[CheckMessage] = []
@@ -21,7 +21,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     return found
 
 
-@register()
+@register("monitoring")
 def check_time_zones(**kwargs: Any) -> list[CheckMessage]:
     """The monitor keeps moments, and schedules that are evaluated in a time zone."""
     if not apps.is_installed("monitoring") or settings.use_tz:

@@ -18,6 +18,8 @@ class Command(BaseCommand):
         " Ctrl-C ends everything. Its files are in .demo in the project's folder, or in the one that DEMO_DIR names."
     )
 
+    requires_system_checks = ("monitoring",)  # others look into the database, which may be broken: that has a sentence of its own
+
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--base-port",
