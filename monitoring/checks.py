@@ -7,8 +7,9 @@ from typing import Any
 from django.apps import apps
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004 (Django's name)
 
-from monitoring import conf
+from monitoring import conf, service
 from monitoring.conf import conf as settings
+from monitoring.instrument import folder
 
 
 @register("monitoring")
@@ -19,6 +20,18 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         kind = Warning if problem.check_id.startswith("monitoring.W") else Error
         found.append(kind(problem.message, hint=problem.hint, id=problem.check_id))
     return found
+
+
+@register("monitoring")
+def check_state_dir(**kwargs: Any) -> list[CheckMessage]:
+    """The folder that worker processes share; without it each counts for itself."""
+    measured = settings.ENABLED and settings.uses("monitoring.middleware.MetricsMiddleware")
+    state_dir = service.request_metrics().state_dir if measured else None
+    problem = None if state_dir is None else folder.problem(state_dir)
+    if problem is None:
+        return []
+    message = f"Request metrics are kept in each worker's memory, and /metrics tells of one worker alone: {problem}"
+    return [Warning(message, hint="One worker process is fine without; several need the folder.", id="monitoring.W002")]
 
 
 @register("monitoring")

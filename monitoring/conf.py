@@ -127,6 +127,11 @@ class Settings:
         """True lets anybody who reaches the service read /metrics. Default: False."""
         return _boolean(value, "METRICS_PUBLIC", False)
 
+    @setting("E015")
+    def COUNT_METRICS_VIEW(self, value: Any) -> bool:
+        """True counts the requests of /metrics itself too. Default: False."""
+        return _boolean(value, "COUNT_METRICS_VIEW", False)
+
     @setting("E007")
     def MAX_SERIES(self, value: Any) -> int:
         """How many endpoints (method + route) are counted apart; the rest share one. Default: 1,000."""
@@ -217,6 +222,9 @@ class Settings:
         return InfluxDB(parts["URL"], parts["TOKEN"], parts["ORG"], parts["BUCKET"])
 
     # What Django itself is told, as far as it matters here.
+
+    def uses(self, middleware: str) -> bool:
+        return middleware in django_settings.MIDDLEWARE
 
     @property
     def use_tz(self) -> bool:

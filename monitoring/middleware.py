@@ -63,6 +63,7 @@ class MetricsMiddleware(_Middleware):
     def __init__(self, get_response: GetResponse) -> None:
         super().__init__(get_response)
         self.metrics = service.request_metrics()
+        self.count_metrics_view = conf.COUNT_METRICS_VIEW
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self.exclude_paths and self.is_excluded(request):
@@ -76,7 +77,7 @@ class MetricsMiddleware(_Middleware):
         except BaseException:
             self.record(table, request, 500, started, time.perf_counter())
             raise
-        self.record(table, request, response.status_code, started, time.perf_counter())
+        self.record(table, request, response.status_code, started, time.perf_counter(), response)
         return response
 
     async def acall(self, request: HttpRequest) -> HttpResponseBase:
@@ -88,7 +89,7 @@ class MetricsMiddleware(_Middleware):
             status = _CLIENT_CLOSED_REQUEST if isinstance(error, asyncio.CancelledError) else 500
             self.record(table, request, status, started, time.perf_counter())
             raise
-        self.record(table, request, response.status_code, started, time.perf_counter())
+        self.record(table, request, response.status_code, started, time.perf_counter(), response)
         return response
 
     def begin(self) -> CounterTable | None:
@@ -100,7 +101,15 @@ class MetricsMiddleware(_Middleware):
             return None
         return table
 
-    def record(self, table: CounterTable | None, request: HttpRequest, status: int, started: float, ended: float) -> None:
+    def record(
+        self,
+        table: CounterTable | None,
+        request: HttpRequest,
+        status: int,
+        started: float,
+        ended: float,
+        response: HttpResponseBase | None = None,
+    ) -> None:
         if table is None:
             return
         try:
@@ -112,16 +121,31 @@ class MetricsMiddleware(_Middleware):
                 row = self.find_row(table, request)
             if row is None:
                 table.abandon()
-            else:
-                table.record(row, status, started, ended)
+                return
+            table.record(row, status, started, ended)
+            if response is not None and response.streaming:
+                self.watch_stream(table, row, response, started)
         except Exception as error:  # noqa: BLE001
             self.complain(error)
 
     def find_row(self, table: CounterTable, request: HttpRequest) -> Row | None:
         match = request.resolver_match
-        if match is not None and getattr(match.func, "monitoring_exclude", False):
+        if match is not None and not self.count_metrics_view and getattr(match.func, "monitoring_exclude", False):
             return None
         return table.add_row(match.route if match is not None else None, request.method or OTHER_METHOD, route_of(match))
+
+    def watch_stream(self, table: CounterTable, row: Row, response: HttpResponseBase, started: float) -> None:
+        """Time the stream to its end, which the server tells by close(): wrapping the content would cost files their sendfile."""
+        close = response.close
+
+        def close_and_record() -> None:
+            response.__dict__.pop("close", None)  # once, and no circle of references stays behind
+            try:
+                close()
+            finally:
+                table.record_stream(row, time.perf_counter() - started)
+
+        response.close = close_and_record  # type: ignore[method-assign]
 
 
 class TracingMiddleware(_Middleware):

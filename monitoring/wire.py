@@ -52,6 +52,11 @@ class EndpointMetrics:
     status_codes: dict[int, int] = field(default_factory=dict)
     buckets: dict[int, int] | None = None
     """`{bucket index: count}` at histogram.SCALE; None where the service does not report a histogram."""
+    stream_count: int = 0
+    """Streamed responses that have ended."""
+    stream_duration_sum: float = 0.0
+    """From the request to the end of the stream; `duration_sum` has the time to the response."""
+    stream_duration_max: float = 0.0
 
     @property
     def key(self) -> str:
@@ -69,6 +74,8 @@ class MetricsDocument:
     workers: int | None = None
     active_requests: int | None = None
     dropped_series: int | None = None
+    warning: str | None = None
+    """What is wrong with the counting itself: that other workers' counts are missing, say."""
 
 
 def bounded_route(route: str) -> str:
@@ -89,7 +96,7 @@ def dump(document: MetricsDocument) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "histogram_scale": histogram.SCALE,
     }
-    for name in ("started_at", "workers", "active_requests", "dropped_series"):
+    for name in ("started_at", "workers", "active_requests", "dropped_series", "warning"):
         value = getattr(document, name)
         if value is not None:
             fields[name] = value
@@ -109,6 +116,10 @@ def _dump_endpoint(endpoint: EndpointMetrics) -> dict[str, Any]:
         fields["duration_max"] = endpoint.duration_max
     if endpoint.buckets is not None:
         fields["buckets"] = {str(index): count for index, count in endpoint.buckets.items()}
+    if endpoint.stream_count:
+        fields["stream_count"] = endpoint.stream_count
+        fields["stream_duration_sum"] = endpoint.stream_duration_sum
+        fields["stream_duration_max"] = endpoint.stream_duration_max
     return fields
 
 
@@ -140,12 +151,13 @@ def parse(payload: bytes | str, seconds_per_unit: float = 1.0) -> MetricsDocumen
         twin = endpoints.get(endpoint.key)
         endpoints[endpoint.key] = endpoint if twin is None else add(twin, endpoint)
     return MetricsDocument(
-        service_name=_service_name(envelope.get("service_name")),
+        service_name=_optional_text(envelope, "service_name"),
         endpoints=endpoints,
         started_at=_optional_number(envelope, "started_at"),
         workers=_optional_count(envelope, "workers"),
         active_requests=_optional_count(envelope, "active_requests"),
         dropped_series=_optional_count(envelope, "dropped_series"),
+        warning=_optional_text(envelope, "warning"),
     )
 
 
@@ -162,7 +174,7 @@ def _parse_endpoint(key: str, value: Any, seconds_per_unit: float, scale: int | 
         longest = _number(value["duration_max"], "duration_max") * seconds_per_unit if "duration_max" in value else None
         buckets = _buckets(value["buckets"], scale) if "buckets" in value and seconds_per_unit == 1.0 else None
         method, route = _method_and_route(key, value)
-        return EndpointMetrics(
+        endpoint = EndpointMetrics(
             method if method in STANDARD_METHODS else OTHER_METHOD,
             bounded_route(route),
             count,
@@ -171,6 +183,11 @@ def _parse_endpoint(key: str, value: Any, seconds_per_unit: float, scale: int | 
             {_status_code(code): _count(number, f'"status_codes" {_quote(code)}') for code, number in codes.items()},
             buckets,
         )
+        if "stream_count" in value:
+            endpoint.stream_count = _count(value["stream_count"], "stream_count")
+            endpoint.stream_duration_sum = _number(value["stream_duration_sum"], "stream_duration_sum") * seconds_per_unit
+            endpoint.stream_duration_max = _number(value["stream_duration_max"], "stream_duration_max") * seconds_per_unit
+        return endpoint
     except KeyError as error:
         raise DocumentError(f'endpoint {_quote(key)} has no "{error.args[0]}"') from None
     except DocumentError as error:
@@ -202,6 +219,9 @@ def add(one: EndpointMetrics, other: EndpointMetrics) -> EndpointMetrics:
         max(maxima, default=None),
         codes,
         histogram.merge((one.buckets, other.buckets)) if one.buckets and other.buckets else one.buckets or other.buckets,
+        one.stream_count + other.stream_count,
+        one.stream_duration_sum + other.stream_duration_sum,
+        max(one.stream_duration_max, other.stream_duration_max),
     )
 
 
@@ -219,14 +239,6 @@ def _buckets(value: Any, scale: int | None) -> dict[int, int] | None:
         index = min(max(index, histogram.MIN_INDEX), histogram.MAX_INDEX)
         buckets[index] = buckets.get(index, 0) + _count(number, f'"buckets" {_quote(key)}')
     return buckets
-
-
-def _service_name(value: Any) -> str | None:
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str):
-        raise DocumentError(f'"service_name" is {_kind(value)}, not a string')
-    return _UNPRINTABLE.sub("\ufffd", value)[:MAX_NAME_LENGTH]
 
 
 def _status_code(key: str) -> int:
@@ -267,6 +279,15 @@ def _optional_count(envelope: Mapping[str, Any], name: str) -> int | None:
 def _optional_number(envelope: Mapping[str, Any], name: str) -> float | None:
     value = envelope.get(name)
     return None if value is None else _number(value, name)
+
+
+def _optional_text(envelope: Mapping[str, Any], name: str) -> str | None:
+    value = envelope.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise DocumentError(f"{_name(name)} is {_kind(value)}, not a string")
+    return _UNPRINTABLE.sub("\ufffd", value)[:MAX_NAME_LENGTH]
 
 
 def _refuse_constant(name: str) -> NoReturn:

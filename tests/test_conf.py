@@ -6,7 +6,7 @@ from django.core.management.base import SystemCheckError
 from django.test import modify_settings, override_settings
 
 from monitoring import conf as conf_module
-from monitoring.checks import check_settings, check_time_zones
+from monitoring.checks import check_settings, check_state_dir, check_time_zones
 from monitoring.conf import conf
 
 BAD = [
@@ -96,3 +96,15 @@ def test_the_monitor_needs_time_zones():
         assert [problem.id for problem in check_time_zones()] == ["monitoring.E020"]
         with modify_settings(INSTALLED_APPS={"remove": ["monitoring"]}):
             assert check_time_zones() == []
+
+
+def test_a_folder_that_cannot_serve_is_a_warning(monkeypatch, tmp_path):
+    monkeypatch.delattr("django.core.mail.outbox")  # a real process, not a test run
+    (tmp_path / "file").touch()
+    state_dir, middleware = tmp_path / "file" / "state", ["monitoring.middleware.MetricsMiddleware"]
+    with override_settings(MONITORING={"STATE_DIR": state_dir}):
+        assert check_state_dir() == []  # not measured
+        with override_settings(MIDDLEWARE=middleware):
+            assert [problem.id for problem in check_state_dir()] == ["monitoring.W002"]
+    with override_settings(MONITORING={"STATE_DIR": state_dir, "ENABLED": False}, MIDDLEWARE=middleware):
+        assert check_state_dir() == []

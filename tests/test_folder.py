@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,7 @@ def test_where_no_folder_can_be_made_metrics_stay_in_memory_and_say_so_once(tmp_
     table.record(kept.find_row("", "GET", "/"), 200, 0.0, 1.0)
     assert kept.snapshot().endpoints["GET/"].count == 1
     assert kept.snapshot().workers == 1
+    assert "one worker process alone" in kept.snapshot().warning
     assert caplog.text.count("kept in this process's memory") == 1
 
 
@@ -193,8 +195,9 @@ def test_the_default_folder_is_the_users_projects_and_services(monkeypatch, tmp_
     assert shop.parent == tmp_path / "django-monitoring"
     assert len({shop, folder.default_folder("/srv/b", "shop"), folder.default_folder("/srv/a", "till")}) == 3
     assert "/" not in folder.default_folder("/srv/a", "../../x").name
-    monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
-    assert str(os.geteuid()) in str(folder.default_folder("/srv/a", "shop"))
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    assert folder.default_folder("/srv/a", "shop").parent.name == f"django-monitoring-{os.geteuid()}"
 
 
 def test_a_forked_child_opens_a_table_of_its_own(state_dir):
@@ -228,3 +231,94 @@ def test_two_stores_of_one_process_on_one_folder(state_dir):
         store.open().record(store.find_row("", "GET", "/"), 200, 0.0, 1.0)
     assert [store.snapshot().endpoints["GET/"].count for store in stores] == [2, 2]
     assert counts(state_dir) == (0, [1, 1])
+
+
+def test_an_endpoint_that_was_idle_for_long_leaves(state_dir):
+    program = """
+        import time
+        from monitoring.instrument.store import IDLE_SECONDS
+        old = table.add_row("old", "GET", "/old")
+        now = time.perf_counter()
+        table.record(old, 200, now - IDLE_SECONDS - 10, now - IDLE_SECONDS - 5)
+        table.record(row, 200, now - 1, now)
+    """
+    worker(state_dir, program)
+    assert set(folder.read_folder(state_dir).total.endpoints) == {"GET/"}
+    shop = metrics.RequestMetrics("shop", state_dir, 10)
+    now = time.perf_counter()
+    shop.open().record(shop.find_row("new", "GET", "/new"), 200, now - 1, now)
+    shop.open().record(shop.find_row("old", "GET", "/old"), 200, now - 9 * 86400, now - 8 * 86400)
+    assert set(shop.snapshot().endpoints) == {"GET/", "GET/new"}
+
+
+@pytest.mark.parametrize("limit", [0, 100_000])
+def test_a_full_disk_leaves_the_counters_in_memory(state_dir, limit):
+    program = f"""
+        import logging, resource, sys
+        from pathlib import Path
+        from monitoring.instrument import metrics
+        resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+        logging.basicConfig()
+        shop = metrics.RequestMetrics("shop", Path(sys.argv[1]), 1000)
+        shop.open().record(shop.find_row("", "GET", "/"), 200, 0.0, 1.0)
+        print(shop.snapshot().endpoints["GET/"].count, shop.snapshot().warning)
+    """
+    program = [sys.executable, "-c", textwrap.dedent(program), state_dir]
+    done = subprocess.run(program, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("1 These are the requests of one worker process alone: ")
+    assert done.stderr.count("kept in this process's memory") == 1
+    assert worker_files(state_dir) == []
+
+
+def test_a_total_that_cannot_be_written_costs_no_count(state_dir, caplog, monkeypatch):
+    holder = worker(state_dir, "print('ready', flush=True); sys.stdin.read()", wait=False)
+    holder.stdout.readline()
+    holder.kill()
+    holder.communicate()
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folder, "_save_total", full)
+    assert counts(state_dir) == (1, [])
+    assert counts(state_dir) == (1, [])
+    assert "cannot be written" in caplog.text
+    monkeypatch.undo()
+    assert counts(state_dir) == (1, [])
+    assert worker_files(state_dir) == []
+
+
+def test_a_lock_that_nobody_lets_go_of_is_said(state_dir, monkeypatch):
+    monkeypatch.setattr(folder, "_PATIENCE", 0.05)
+    program = """
+        import fcntl
+        lock = open(Path(os.environ["FOLDER"]) / "lock", "r+")
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        print("ready", flush=True)
+        sys.stdin.read()
+    """
+    monkeypatch.setenv("FOLDER", str(state_dir))
+    holder = worker(state_dir, program, wait=False)
+    try:
+        assert holder.stdout.readline() == "ready\n"
+        with pytest.raises(folder.FolderError, match="does not let go"):
+            folder.read_folder(state_dir)
+        assert metrics.RequestMetrics("shop", state_dir, 10).open() is not None
+    finally:
+        holder.communicate()
+
+
+@pytest.mark.parametrize("kind", ["missing", "fine", "open to others", "a link", "impossible"])
+def test_whether_a_folder_can_serve_is_told_without_making_it(tmp_path, kind):
+    state_dir = tmp_path / "state"
+    if kind in ("fine", "open to others"):
+        state_dir.mkdir(mode=0o700)
+    if kind == "open to others":
+        state_dir.chmod(0o777)
+    if kind == "a link":
+        state_dir.symlink_to(tmp_path)
+    if kind == "impossible":
+        (tmp_path / "file").touch()
+        state_dir = tmp_path / "file" / "state"
+    assert (folder.problem(state_dir) is None) == (kind in ("missing", "fine"))
+    assert state_dir.exists() == (kind in ("fine", "open to others", "a link"))

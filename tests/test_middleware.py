@@ -8,7 +8,7 @@ import re
 import pytest
 from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import MiddlewareNotUsed
-from django.http import HttpResponse
+from django.http import FileResponse, HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 
 from monitoring import service
@@ -95,6 +95,68 @@ def test_requests_are_counted_under_asgi(watched, aclient):
 def test_the_metrics_view_does_not_count_itself(watched, client):
     assert client.get("/metrics").status_code == 200
     assert counted() == {}
+
+
+def test_the_metrics_view_is_counted_where_asked(watched, client):
+    with override_settings(MONITORING={"SERVICE_NAME": next(names), "METRICS_PUBLIC": True, "COUNT_METRICS_VIEW": True}):
+        client.get("/metrics")
+        assert counted() == {"GET/metrics": {200: 1}}
+
+
+def streamed():
+    endpoint = service.request_metrics().snapshot().endpoints["GET/unknown"]
+    return endpoint.count, endpoint.stream_count, endpoint.stream_duration_max > endpoint.duration_max
+
+
+def test_the_end_of_a_stream_is_timed_apart(watched, tmp_path):
+    (tmp_path / "file").write_bytes(b"content")
+    closed = []
+    response = StreamingHttpResponse(iter([b"a", b"b"]))
+    response._resource_closers.append(lambda: closed.append("resource"))
+    answer = MetricsMiddleware(lambda request: response)(RequestFactory().get("/"))
+    assert answer is response
+    assert streamed() == (1, 0, False)
+    assert b"".join(answer) == b"ab"
+    answer.close()
+    answer.close()
+    assert streamed() == (1, 1, True)
+    assert closed == ["resource"]
+
+    async def chunks():
+        yield b"a"
+
+    async def ask():
+        response = StreamingHttpResponse(chunks())
+
+        async def view(request):
+            return response
+
+        answer = await MetricsMiddleware(view)(RequestFactory().get("/"))
+        assert [chunk async for chunk in answer] == [b"a"]
+        answer.close()
+
+    asyncio.run(ask())
+    assert streamed() == (2, 2, True)
+
+    file = FileResponse((tmp_path / "file").open("rb"))
+    answer = MetricsMiddleware(lambda request: file)(RequestFactory().get("/"))
+    assert answer.file_to_stream is not None  # what lets a server send the file by itself
+    answer.close()
+    assert answer.file_to_stream.closed
+    assert streamed() == (3, 3, True)
+
+
+def test_a_stream_that_breaks_at_its_end_still_counts(watched):
+    response = StreamingHttpResponse(iter([b"a"]))
+
+    def broken():
+        raise OSError("the file server is gone")
+
+    response.close = broken
+    answer = MetricsMiddleware(lambda request: response)(RequestFactory().get("/"))
+    with pytest.raises(OSError, match="is gone"):
+        answer.close()
+    assert streamed() == (1, 1, True)
 
 
 def test_a_scanner_makes_no_keys(watched, client):

@@ -2,6 +2,7 @@
 
 import mmap
 import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -91,6 +92,34 @@ def test_any_route_is_kept(route):
     table.record(table.add_row(route, "DELETE", route), 200, 0.0, 1.0)
     (endpoint,) = read(table).values()
     assert endpoint.route == (bounded_route(route) or "/unknown")
+
+
+def test_streams_have_fields_of_their_own():
+    table = new_table()
+    row = table.add_row("", "GET", "/")
+    table.record(row, 200, 0.0, 0.5)
+    table.record(row, 200, 0.0, 0.5)
+    table.record_stream(row, 3.0)
+    table.record_stream(row, 2.0)
+    endpoint = read(table)["GET/"]
+    assert (endpoint.count, endpoint.duration_sum) == (2, 1.0)
+    assert (endpoint.stream_count, endpoint.stream_duration_sum, endpoint.stream_duration_max) == (2, 5.0, 3.0)
+
+
+def test_in_a_full_table_an_endpoint_that_was_idle_for_long_makes_room():
+    table = new_table(max_series=2)
+    rows = {name: table.add_row(name, "GET", f"/{name}") for name in ("old", "new")}
+    now = time.perf_counter()
+    table.record(rows["old"], 500, now - store.IDLE_SECONDS - 10, now - store.IDLE_SECONDS - 5)
+    table.record(rows["new"], 200, now - 1, now)
+    third = table.add_row("third", "GET", "/third")
+    table.record(third, 201, now - 1, now)
+    found = read(table)
+    assert {key: one.status_codes for key, one in found.items()} == {"GET/new": {200: 1}, "GET/third": {201: 1}}
+    assert found["GET/third"].duration_sum == pytest.approx(1.0)
+    assert "GET" not in table.rows["old"]
+    table.add_row("fourth", "GET", "/fourth")
+    assert store.TableReader(table.content()).dropped_series == 1
 
 
 def test_threads_lose_no_increment():

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from monitoring import wire
-from monitoring.instrument.store import CounterTable, TableError, TableReader, read_used_part, size_in_bytes
+from monitoring.instrument.store import IDLE_SECONDS, CounterTable, TableError, TableReader, read_used_part, size_in_bytes
 
 try:
     import fcntl
@@ -115,6 +115,22 @@ def open_table(folder: Path, max_series: int) -> CounterTable:
     return table
 
 
+def problem(folder: Path) -> str | None:
+    """Why this folder cannot serve, as far as that can be told without making it; None where it can."""
+    if fcntl is None:
+        return "this platform has no file locks"
+    try:
+        if os.path.lexists(folder):
+            _refuse_open_to_others(folder)
+            if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+                return f"{folder} cannot be written to. {_REMEDY}"
+        elif not _can_be_made(folder):
+            return f"{folder} cannot be made. {_REMEDY}"
+    except OSError as error:
+        return str(error)
+    return None
+
+
 def read_folder(folder: Path) -> FolderContent:
     """All counters of the folder, the files of ended workers folded into the total. Raises OSError."""
     with _locked(folder):
@@ -124,12 +140,18 @@ def read_folder(folder: Path) -> FolderContent:
         for name in os.listdir(folder):
             if _WORKER.fullmatch(name) and name not in total.included:
                 _sort_in(folder / name, live, ended)
+        included = list(total.included)
         for reader in ended.values():
             if reader is not None:
                 _add(total, reader)
         if ended:
+            _drop_idle(total)
             total.included += ended
-            _save_total(folder, total)
+            try:
+                _save_total(folder, total)
+            except OSError as error:  # the disk is full, say: this answer is right all the same, and the files stay for the next
+                logger.warning("The counters of ended workers cannot be written to %s: %s", folder, error)
+                total.included = included
         for name in total.included:
             _remove(folder / name)
         return FolderContent(total, live)
@@ -182,6 +204,14 @@ def _add(total: Total, reader: TableReader) -> None:
             endpoint, last_seen = wire.add(earlier[0], endpoint), max(earlier[1], last_seen)
         total.endpoints[endpoint.key] = endpoint, last_seen
     total.dropped_series = max(total.dropped_series, reader.dropped_series)
+
+
+def _drop_idle(total: Total) -> None:
+    """Endpoints leave that were not requested for long. Long before the newest request, so that a wrong clock drops nothing."""
+    newest = max((last_seen for _endpoint, last_seen in total.endpoints.values()), default=0.0)
+    for key, (_endpoint, last_seen) in list(total.endpoints.items()):
+        if newest - last_seen > IDLE_SECONDS:
+            del total.endpoints[key]
 
 
 def _load_total(folder: Path) -> Total:
@@ -270,11 +300,16 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _prepare(folder: Path) -> None:
-    """Make the folder, and refuse one that others could write to or that is a link planted for us."""
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    for part in (folder, folder.parent) if folder.parent.name.startswith("django-monitoring") else (folder,):
+    _refuse_open_to_others(folder)
+
+
+def _refuse_open_to_others(folder: Path) -> None:
+    """Raises FolderError where others can write to the folder, or where it is a link planted for us."""
+    own_parent = folder.parent.name.startswith("django-monitoring") and os.path.lexists(folder.parent)
+    for part in (folder, folder.parent) if own_parent else (folder,):
         found = os.lstat(part)
         if not stat.S_ISDIR(found.st_mode):
             raise FolderError(f"{part} is a link or no folder. {_REMEDY}")
@@ -299,7 +334,7 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
 def _can_be_made(path: Path) -> bool:
     while not path.exists() and path != path.parent:
         path = path.parent
-    return os.access(path, os.W_OK | os.X_OK)
+    return path.is_dir() and os.access(path, os.W_OK | os.X_OK)
 
 
 def _remove(path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from monitoring import wire
 from monitoring.instrument import folder
-from monitoring.instrument.store import CounterTable, Row, TableReader, size_in_bytes
+from monitoring.instrument.store import IDLE_SECONDS, CounterTable, Row, TableReader, size_in_bytes
 
 logger = logging.getLogger("monitoring")
 
@@ -30,6 +30,8 @@ class RequestMetrics:
         self.max_series = max_series
         self.table: CounterTable | None = None
         self._opening = threading.Lock()
+        self.warning: str | None = None
+        """Why the metrics are this process's alone, where they should be everybody's."""
         self._started_at = time.time()
         _all.add(self)
 
@@ -45,9 +47,9 @@ class RequestMetrics:
             try:
                 return folder.open_table(self.state_dir, self.max_series)
             except folder.FolderError as error:
+                self.warning = f"These are the requests of one worker process alone: {error}"
                 logger.warning(
-                    "Request metrics are kept in this process's memory, and its /metrics lacks other workers' requests. %s",
-                    error,
+                    "Request metrics are kept in this process's memory, and its /metrics lacks other workers' requests. %s", error
                 )
                 self.state_dir = None
         return CounterTable(mmap.mmap(-1, size_in_bytes(self.max_series)), self.max_series)
@@ -64,11 +66,15 @@ class RequestMetrics:
         else:
             content = folder.read_folder(self.state_dir)
             total, live = content.total, content.live
-        endpoints = {key: endpoint for key, (endpoint, _last_seen) in total.endpoints.items()}
+        seen = dict(total.endpoints)
         for reader in live:
-            for endpoint, _last_seen in reader.endpoints():
-                earlier = endpoints.get(endpoint.key)
-                endpoints[endpoint.key] = endpoint if earlier is None else wire.add(earlier, endpoint)
+            for endpoint, last_seen in reader.endpoints():
+                earlier = seen.get(endpoint.key)
+                if earlier is not None:
+                    endpoint, last_seen = wire.add(earlier[0], endpoint), max(earlier[1], last_seen)
+                seen[endpoint.key] = endpoint, last_seen
+        newest = max((last_seen for _endpoint, last_seen in seen.values()), default=0.0)
+        endpoints = {key: found for key, (found, last_seen) in seen.items() if newest - last_seen <= IDLE_SECONDS}
         return wire.MetricsDocument(
             service_name=self.service_name,
             endpoints=endpoints,
@@ -76,6 +82,7 @@ class RequestMetrics:
             workers=len(live),
             active_requests=sum(reader.active_requests for reader in live),
             dropped_series=max([total.dropped_series, *(reader.dropped_series for reader in live)]),
+            warning=self.warning,
         )
 
     def _forget(self) -> None:

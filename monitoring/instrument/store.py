@@ -24,14 +24,18 @@ VERSION = 1
 _MAGIC, _VERSION, _ROW_WORDS, _MAX_ROWS, _ROW_COUNT, _ACTIVE, _DROPPED = range(7)
 HEADER_WORDS = 16
 
-# Words of a row: stamp and durations (floats), then pairs of status code and count, the histogram, and the key as UTF-8.
-_LAST_SEEN, _SUM, _MAX = range(3)
-_STATUSES = 8
+# Words of a row: the key as UTF-8, a stamp and durations (floats), pairs of status code and count, and the histogram. The key
+# comes first: a row is read from front to back, and given to another endpoint from back to front, so that counts are never read
+# under the key of another endpoint.
+_KEY_WORDS = 56
+_LAST_SEEN, _SUM, _MAX, _STREAM_COUNT, _STREAM_SUM, _STREAM_MAX = range(_KEY_WORDS, _KEY_WORDS + 6)
+_STATUSES = _KEY_WORDS + 6
 STATUS_PAIRS = 20
 _BUCKETS = _STATUSES + 2 * STATUS_PAIRS
-_KEY = _BUCKETS + histogram.BUCKET_COUNT
-_KEY_WORDS = 56
-ROW_WORDS = _KEY + _KEY_WORDS
+ROW_WORDS = _BUCKETS + histogram.BUCKET_COUNT
+
+IDLE_SECONDS = 7 * 86400.0
+"""After this long without a request an endpoint leaves."""
 
 OTHER_STATUS = 0
 """What stands for an endpoint's status codes beyond the first STATUS_PAIRS - 1, and for what is no status code."""
@@ -58,9 +62,10 @@ def _used_bytes(row_count: int) -> int:
 class Row:
     """The counters of one endpoint, in place."""
 
-    __slots__ = ("floats", "ints", "status_words")
+    __slots__ = ("floats", "ints", "number", "status_words")
 
-    def __init__(self, ints: memoryview[int], floats: memoryview[float]) -> None:
+    def __init__(self, number: int, ints: memoryview[int], floats: memoryview[float]) -> None:
+        self.number = number
         self.ints = ints
         self.floats = floats
         self.status_words: dict[int, int] = {}
@@ -117,6 +122,15 @@ class CounterTable:
         with self.lock:
             self._ints[_ACTIVE] -= 1
 
+    def record_stream(self, row: Row, seconds: float) -> None:
+        """A streamed response has ended, this long after its request came in."""
+        ints, floats = row.ints, row.floats
+        with self.lock:
+            ints[_STREAM_COUNT] += 1
+            floats[_STREAM_SUM] += seconds
+            if seconds > floats[_STREAM_MAX]:
+                floats[_STREAM_MAX] = seconds
+
     def add_row(self, django_route: str | None, method: str, route: str) -> Row:
         """The row of an endpoint, found or made, and entered into `rows`."""
         with self.lock:
@@ -135,8 +149,11 @@ class CounterTable:
         row = self._by_key.get(method + route)
         if row is not None:
             return row
-        count = self._ints[_ROW_COUNT]
-        if count >= self._max_series:
+        number = self._ints[_ROW_COUNT]
+        if number >= self._max_series:
+            idle = self._idle_row()
+            if idle is not None:
+                return self._take(idle, method, route)
             if len(self._dropped) < _DROPPED_KEYS_KEPT:
                 self._dropped.add(hash(method + route))
                 self._ints[_DROPPED] = len(self._dropped)
@@ -144,13 +161,31 @@ class CounterTable:
             row = self._by_key.get(method + route)
             if row is not None:
                 return row
-        start = HEADER_WORDS + count * ROW_WORDS
-        row = Row(self._ints[start : start + ROW_WORDS], self._floats[start : start + ROW_WORDS])
+        row = self._take(number, method, route)
+        self._ints[_ROW_COUNT] = number + 1  # last: now readers see it
+        return row
+
+    def _take(self, number: int, method: str, route: str) -> Row:
+        start = HEADER_WORDS + number * ROW_WORDS
+        row = Row(number, self._ints[start : start + ROW_WORDS], self._floats[start : start + ROW_WORDS])
+        row.floats[_LAST_SEEN] = time.perf_counter() + self._epoch_offset
         key = f"{method}\0{route}".encode().ljust(WORD * _KEY_WORDS, b"\0")
-        row.ints[_KEY:] = memoryview(key).cast("q")
-        self._ints[_ROW_COUNT] = count + 1  # last: now readers see it
+        row.ints[:_KEY_WORDS] = memoryview(key).cast("q")
         self._by_key[method + route] = row
         return row
+
+    def _idle_row(self) -> int | None:
+        """The number of a row, now empty, whose endpoint has left; None where none has."""
+        oldest = time.perf_counter() + self._epoch_offset - IDLE_SECONDS
+        for key, row in self._by_key.items():
+            if row.floats[_LAST_SEEN] < oldest:
+                row.ints[_KEY_WORDS:] = memoryview(bytes(WORD * (ROW_WORDS - _KEY_WORDS))).cast("q")
+                del self._by_key[key]
+                for methods in self.rows.values():
+                    for method in [method for method, found in methods.items() if found is row]:
+                        del methods[method]
+                return row.number
+        return None
 
     def _status_word(self, row: Row, status: int) -> int:
         used = len(row.status_words)
@@ -196,16 +231,30 @@ class TableReader:
         """Each endpoint that was requested, with the moment of its last request in seconds since the epoch."""
         for number in range(self._row_count):
             start = HEADER_WORDS + number * ROW_WORDS
-            row = self._ints[start : start + ROW_WORDS].tolist()
-            floats = self._floats[start : start + 3]
-            statuses = row[_STATUSES:_BUCKETS]
+            statuses = self._ints[start + _STATUSES : start + _BUCKETS].tolist()
             codes = {code: count for code, count in zip(statuses[::2], statuses[1::2], strict=True) if count}
-            buckets = {index: count for index, count in enumerate(row[_BUCKETS:_KEY], histogram.MIN_INDEX) if count}
-            key = self._ints[start + _KEY : start + ROW_WORDS].tobytes().rstrip(b"\0")
-            method, _, route = key.decode(errors="replace").partition("\0")
-            count = sum(codes.values())
-            if count:
-                yield (
-                    EndpointMetrics(method, route or UNKNOWN_ROUTE, count, floats[_SUM], floats[_MAX], codes, buckets),
-                    floats[0],
+            if not codes:
+                continue
+            last_seen, total, longest, _, stream_sum, stream_max = self._floats[start + _LAST_SEEN : start + _STATUSES]
+            buckets = self._ints[start + _BUCKETS : start + ROW_WORDS].tolist()
+            endpoint = EndpointMetrics(
+                *self._key(start),
+                sum(codes.values()),
+                total,
+                longest,
+                codes,
+                {index: count for index, count in enumerate(buckets, histogram.MIN_INDEX) if count},
+            )
+            streams = self._ints[start + _STREAM_COUNT]
+            if streams:
+                endpoint.stream_count, endpoint.stream_duration_sum, endpoint.stream_duration_max = (
+                    streams,
+                    stream_sum,
+                    stream_max,
                 )
+            yield endpoint, last_seen
+
+    def _key(self, start: int) -> tuple[str, str]:
+        key = self._ints[start : start + _KEY_WORDS].tobytes().rstrip(b"\0")
+        method, _, route = key.decode(errors="replace").partition("\0")
+        return method, route or UNKNOWN_ROUTE
