@@ -147,8 +147,10 @@ class ServiceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         super().save_formset(request, form, formset, change)
-        moved = [instance for instance, names in getattr(formset, "changed_objects", []) if "url" in names]
-        Baseline.objects.filter(instance__in=moved).delete()  # another address counts from its own beginning
+        moved = [instance.pk for instance, names in getattr(formset, "changed_objects", []) if "url" in names]
+        # Another address: what it counted before it is polled there is not known to be new.
+        Baseline.objects.filter(instance__in=moved).delete()
+        Instance.objects.filter(pk__in=moved).update(registered_at=timezone.now())
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[list[Any], dict[Any, Any], set[Any], list[Any]]:
         """A count of the history instead of Django's list of it, which would hold hundreds of thousands of rows."""

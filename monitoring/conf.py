@@ -148,16 +148,7 @@ class Settings:
             return ()
         if not isinstance(value, list | tuple):
             raise SettingError(f"EXCLUDE_PATHS is {value!r}.", r"Use a list of regular expressions such as [r'/healthz$'].")
-        patterns = []
-        for item in value:
-            try:
-                patterns.append(re.compile(item))
-            except (re.error, TypeError) as error:
-                raise SettingError(
-                    f"EXCLUDE_PATHS holds {item!r}, which is not a regular expression ({error}).",
-                    r"Write it as in [r'/healthz$'].",
-                ) from None
-        return tuple(patterns)
+        return tuple(_pattern(item) for item in value)
 
     @setting("E009")
     def TRACE_LOG(self, value: Any) -> str | None:
@@ -284,6 +275,18 @@ def _string(value: Any, name: str, expected: str) -> str:
     return value
 
 
+def _pattern(item: Any) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(item)
+        pattern.match("")  # bytes match no text
+    except (re.error, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise SettingError(
+            f"EXCLUDE_PATHS holds {str(item)[:100]!r}, which is not a regular expression for text ({error}).",
+            r"Write it as in [r'/healthz$'].",
+        ) from None
+    return pattern
+
+
 def _boolean(value: Any, name: str, default: bool) -> bool:
     if value is None:
         return default
@@ -293,6 +296,7 @@ def _boolean(value: Any, name: str, default: bool) -> bool:
 
 
 def _path(value: Any, name: str, expected: str) -> str:
-    if not isinstance(value, str | os.PathLike) or not os.path.isabs(value):
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str) or not os.path.isabs(path) or not path.isprintable():
         raise SettingError(f"{name} is {value!r}.", f"Use {expected}.")
-    return os.fspath(value)
+    return path

@@ -110,7 +110,7 @@ class MetricsMiddleware(_Middleware):
         ended: float,
         response: HttpResponseBase | None = None,
     ) -> None:
-        if table is None:
+        if table is None or table is not self.metrics.table:  # a process was forked in the middle of the request
             return
         try:
             match = request.resolver_match

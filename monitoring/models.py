@@ -161,10 +161,13 @@ class Instance(models.Model):
 
     @property
     def label(self) -> str:
-        """host:port, the name of the instance in points and pages."""
-        parts = urlsplit(self.url)
-        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-        return f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+        """host:port, the name of the instance in points and pages; the URL itself where it has none."""
+        try:
+            parts = urlsplit(self.url)
+            host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+            return f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+        except ValueError:  # it came into the database past the forms
+            return self.url
 
 
 class Baseline(models.Model):

@@ -32,7 +32,8 @@ MAX_ROUTE_LENGTH = 400
 MAX_NAME_LENGTH = 200
 """Characters that a service name may have."""
 
-_MAX_COUNT = 2**63 - 1  # what a database's and InfluxDB's integers hold
+_MAX_COUNT = 2**48  # a million requests a second for nine years; a year of intervals of it still adds up in 63 bits
+_MAX_SECONDS = 1e15
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -268,6 +269,8 @@ def _number(value: Any, name: str) -> float:
         raise DocumentError(f"{_name(name)} is not a finite number")
     if number < 0:
         raise DocumentError(f"{_name(name)} is negative ({number})")
+    if number > _MAX_SECONDS:
+        raise DocumentError(f"{_name(name)} is larger than any duration can be")
     return number
 
 

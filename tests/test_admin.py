@@ -185,6 +185,7 @@ def test_an_instance_that_moves_counts_from_its_own_beginning(staff):
     assert Baseline.objects.exists()
     staff.post(url, change_form(service, **{"instances-0-url": "http://new/metrics"}))
     assert not Baseline.objects.exists()
+    assert Instance.objects.get().registered_at > instance.registered_at
 
 
 def test_deleting_a_service_counts_its_history_and_does_not_list_it(staff, django_assert_max_num_queries):

@@ -22,6 +22,11 @@ BAD = [
     ("EXCLUDE_PATHS", "/health", "E008"),
     ("EXCLUDE_PATHS", ["("], "E008"),
     ("EXCLUDE_PATHS", [3], "E008"),
+    ("EXCLUDE_PATHS", [b"/healthz"], "E008"),
+    ("EXCLUDE_PATHS", ["a{99999999999999999999}"], "E008"),
+    ("EXCLUDE_PATHS", ["(" * 3000 + ")" * 3000], "E008"),
+    ("STATE_DIR", "/tmp/\0", "E004"),
+    ("STATE_DIR", "/tmp/\ud800", "E004"),
     ("TRACE_LOG", "trace.log", "E009"),
     ("TRACE_LOG_FORMAT", "xml", "E010"),
     ("SAMPLE_RATE", 1.1, "E011"),
@@ -99,7 +104,7 @@ def test_the_monitor_needs_time_zones():
 
 
 def test_a_folder_that_cannot_serve_is_a_warning(monkeypatch, tmp_path):
-    monkeypatch.delattr("django.core.mail.outbox")  # a real process, not a test run
+    monkeypatch.delattr("django.test.utils._TestState.saved_data")  # a real process, not a test run
     (tmp_path / "file").touch()
     state_dir, middleware = tmp_path / "file" / "state", ["monitoring.middleware.MetricsMiddleware"]
     with override_settings(MONITORING={"STATE_DIR": state_dir}):

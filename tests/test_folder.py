@@ -195,8 +195,9 @@ def test_the_default_folder_is_the_users_projects_and_services(monkeypatch, tmp_
     assert shop.parent == tmp_path / "django-monitoring"
     assert len({shop, folder.default_folder("/srv/b", "shop"), folder.default_folder("/srv/a", "till")}) == 3
     assert "/" not in folder.default_folder("/srv/a", "../../x").name
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", "/root/not/to/be/searched")
+    monkeypatch.setattr(folder, "_may", lambda path, mode: False)
     assert folder.default_folder("/srv/a", "shop").parent.name == f"django-monitoring-{os.geteuid()}"
 
 
@@ -249,6 +250,45 @@ def test_an_endpoint_that_was_idle_for_long_leaves(state_dir):
     shop.open().record(shop.find_row("new", "GET", "/new"), 200, now - 1, now)
     shop.open().record(shop.find_row("old", "GET", "/old"), 200, now - 9 * 86400, now - 8 * 86400)
     assert set(shop.snapshot().endpoints) == {"GET/", "GET/new"}
+
+
+def test_a_home_that_may_not_be_searched_is_no_home():
+    program = """
+        import os, tempfile
+        from pathlib import Path
+        from monitoring.instrument import folder
+        home = tempfile.mkdtemp()
+        os.chmod(home, 0o700)
+        if os.geteuid() == 0:
+            os.seteuid(65534)  # the folder is root's
+        else:
+            os.chmod(home, 0)
+        os.environ["HOME"] = home
+        os.environ.pop("XDG_STATE_HOME", None)
+        print(folder.default_folder("/srv/a", "shop"))
+    """
+    program = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(program, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert "/django-monitoring-" in done.stdout
+
+
+def test_a_clock_that_was_ahead_for_one_worker_drops_nothing_else(state_dir, monkeypatch):
+    worker(state_dir, "now = __import__('time').perf_counter()\ntable.record(row, 200, now - 1, now)")
+    shop = metrics.RequestMetrics("shop", state_dir, 10)
+    table = shop.open()
+    row = shop.find_row("other", "GET", "/other")
+    now = time.perf_counter()
+    table.record(row, 200, now, now + 30 * 86400)
+    assert set(shop.snapshot().endpoints) == {"GET/", "GET/other"}
+
+
+def test_the_total_forgets_the_names_of_files_that_are_gone(state_dir):
+    for _ in range(5):
+        worker(state_dir, "os._exit(0)")
+    folder.read_folder(state_dir)
+    worker(state_dir, "os._exit(0)")
+    folder.read_folder(state_dir)
+    assert len(json.loads((state_dir / "total.json").read_text())["included"]) <= 1
 
 
 @pytest.mark.parametrize("limit", [0, 100_000])

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import re
+from http import HTTPStatus
 
 import pytest
 from asgiref.sync import iscoroutinefunction
@@ -108,6 +109,7 @@ def streamed():
     return endpoint.count, endpoint.stream_count, endpoint.stream_duration_max > endpoint.duration_max
 
 
+@pytest.mark.django_db  # close() is the end of a request, at which Django looks after its connections
 def test_the_end_of_a_stream_is_timed_apart(watched, tmp_path):
     (tmp_path / "file").write_bytes(b"content")
     closed = []
@@ -324,6 +326,27 @@ def test_hostile_headers_start_a_new_trace(watched, headers):
     request.META.update(headers)
     response = TracingMiddleware(lambda request: HttpResponse())(request)
     assert re.fullmatch("[0-9a-f]{32}", response["X-Trace-ID"])
+
+
+def test_a_fork_in_the_middle_of_a_request_counts_once(watched):
+    meter = MetricsMiddleware(lambda request: meter.metrics._forget() or HttpResponse())
+    meter(RequestFactory().get("/"))
+    assert counted() == {}
+
+
+def test_a_status_from_an_enumeration_is_counted_as_what_it_is(watched):
+    response = HttpResponse()
+    response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    MetricsMiddleware(lambda request: response)(RequestFactory().get("/"))
+    assert counted() == {"GET/unknown": {503: 1}}
+
+
+def test_a_status_that_cannot_be_looked_up_leaves_no_active_request(watched, caplog):
+    response = HttpResponse()
+    response.status_code = []
+    MetricsMiddleware(lambda request: response)(RequestFactory().get("/"))
+    assert active() == 0
+    assert "failed" in caplog.text
 
 
 def test_a_test_run_leaves_no_files(watched):

@@ -93,6 +93,7 @@ def test_next_due_is_in_the_projects_time_zone():
         ("https://shop/metrics", "shop:443"),
         ("http://shop:8000/metrics", "shop:8000"),
         ("http://[::1]:8000/metrics", "[::1]:8000"),
+        ("http://shop:99999/metrics", "http://shop:99999/metrics"),
     ],
 )
 def test_the_label_of_an_instance(url, label):

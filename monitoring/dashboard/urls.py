@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from django.urls import path
 
-from monitoring.dashboard import views
+if not apps.is_installed("monitoring"):  # the import below would end in an error that does not say so
+    raise ImproperlyConfigured('The pages need the app: add "monitoring" to INSTALLED_APPS, and run manage.py migrate.')
+
+from monitoring.dashboard import views  # noqa: E402
 
 app_name = "monitoring"
 urlpatterns = [

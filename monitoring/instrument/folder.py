@@ -28,7 +28,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from monitoring import wire
-from monitoring.instrument.store import IDLE_SECONDS, CounterTable, TableError, TableReader, read_used_part, size_in_bytes
+from monitoring.instrument import merging
+from monitoring.instrument.merging import Endpoints, TableError, TableReader, read_used_part
+from monitoring.instrument.store import IDLE_SECONDS, CounterTable, size_in_bytes
 
 try:
     import fcntl
@@ -59,7 +61,7 @@ class Total:
     """The counters of all workers that have ended, and when counting began (seconds since the epoch)."""
 
     started_at: float
-    endpoints: dict[str, tuple[wire.EndpointMetrics, float]] = field(default_factory=dict)
+    endpoints: Endpoints = field(default_factory=dict)
     """By endpoint key, with the moment of the last request."""
     dropped_series: int = 0
     included: list[str] = field(default_factory=list)
@@ -122,7 +124,7 @@ def problem(folder: Path) -> str | None:
     try:
         if os.path.lexists(folder):
             _refuse_open_to_others(folder)
-            if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            if not _may(folder, os.R_OK | os.W_OK | os.X_OK):
                 return f"{folder} cannot be written to. {_REMEDY}"
         elif not _can_be_made(folder):
             return f"{folder} cannot be made. {_REMEDY}"
@@ -135,17 +137,20 @@ def read_folder(folder: Path) -> FolderContent:
     """All counters of the folder, the files of ended workers folded into the total. Raises OSError."""
     with _locked(folder):
         total = _load_total(folder)
+        names = os.listdir(folder)
+        total.included = [name for name in total.included if name in names]  # those that a reader died before removing
         live: list[TableReader] = []
         ended: dict[str, TableReader | None] = {}
-        for name in os.listdir(folder):
+        for name in names:
             if _WORKER.fullmatch(name) and name not in total.included:
                 _sort_in(folder / name, live, ended)
         included = list(total.included)
-        for reader in ended.values():
-            if reader is not None:
-                _add(total, reader)
+        readable = [reader for reader in ended.values() if reader is not None]
+        for endpoint, last_seen in merging.summed(readable).values():
+            merging.add(total.endpoints, endpoint, last_seen)
+        total.dropped_series = max([total.dropped_series, *(reader.dropped_series for reader in readable)])
         if ended:
-            _drop_idle(total)
+            total.endpoints = without_idle(total.endpoints)
             total.included += ended
             try:
                 _save_total(folder, total)
@@ -155,6 +160,13 @@ def read_folder(folder: Path) -> FolderContent:
         for name in total.included:
             _remove(folder / name)
         return FolderContent(total, live)
+
+
+def without_idle(endpoints: Endpoints) -> Endpoints:
+    """Without those that were not requested for long. A clock that is wrong now, or was for some request, drops nothing else."""
+    now = time.time()
+    newest = max((min(last_seen, now) for _endpoint, last_seen in endpoints.values()), default=0.0)
+    return {key: item for key, item in endpoints.items() if newest - item[1] <= IDLE_SECONDS}
 
 
 def forget_own_tables() -> None:
@@ -195,23 +207,6 @@ def _sort_in(path: Path, live: list[TableReader], ended: dict[str, TableReader |
             ended[path.name] = reader
     finally:
         os.close(descriptor)
-
-
-def _add(total: Total, reader: TableReader) -> None:
-    for endpoint, last_seen in reader.endpoints():
-        earlier = total.endpoints.get(endpoint.key)
-        if earlier is not None:
-            endpoint, last_seen = wire.add(earlier[0], endpoint), max(earlier[1], last_seen)
-        total.endpoints[endpoint.key] = endpoint, last_seen
-    total.dropped_series = max(total.dropped_series, reader.dropped_series)
-
-
-def _drop_idle(total: Total) -> None:
-    """Endpoints leave that were not requested for long. Long before the newest request, so that a wrong clock drops nothing."""
-    newest = max((last_seen for _endpoint, last_seen in total.endpoints.values()), default=0.0)
-    for key, (_endpoint, last_seen) in list(total.endpoints.items()):
-        if newest - last_seen > IDLE_SECONDS:
-            del total.endpoints[key]
 
 
 def _load_total(folder: Path) -> Total:
@@ -332,9 +327,13 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
 
 
 def _can_be_made(path: Path) -> bool:
-    while not path.exists() and path != path.parent:
+    while not os.path.exists(path) and path != path.parent:  # not Path.exists(), which raises where a folder may not be searched
         path = path.parent
-    return path.is_dir() and os.access(path, os.W_OK | os.X_OK)
+    return os.path.isdir(path) and _may(path, os.W_OK | os.X_OK)
+
+
+def _may(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _remove(path: Path) -> None:

@@ -11,8 +11,9 @@ import weakref
 from pathlib import Path
 
 from monitoring import wire
-from monitoring.instrument import folder
-from monitoring.instrument.store import IDLE_SECONDS, CounterTable, Row, TableReader, size_in_bytes
+from monitoring.instrument import folder, merging
+from monitoring.instrument.merging import TableReader
+from monitoring.instrument.store import CounterTable, Row, size_in_bytes
 
 logger = logging.getLogger("monitoring")
 
@@ -66,15 +67,10 @@ class RequestMetrics:
         else:
             content = folder.read_folder(self.state_dir)
             total, live = content.total, content.live
-        seen = dict(total.endpoints)
-        for reader in live:
-            for endpoint, last_seen in reader.endpoints():
-                earlier = seen.get(endpoint.key)
-                if earlier is not None:
-                    endpoint, last_seen = wire.add(earlier[0], endpoint), max(earlier[1], last_seen)
-                seen[endpoint.key] = endpoint, last_seen
-        newest = max((last_seen for _endpoint, last_seen in seen.values()), default=0.0)
-        endpoints = {key: found for key, (found, last_seen) in seen.items() if newest - last_seen <= IDLE_SECONDS}
+        seen = merging.summed(live)
+        for endpoint, last_seen in total.endpoints.values():
+            merging.add(seen, endpoint, last_seen)
+        endpoints = {key: endpoint for key, (endpoint, _last_seen) in folder.without_idle(seen).items()}
         return wire.MetricsDocument(
             service_name=self.service_name,
             endpoints=endpoints,

@@ -24,7 +24,13 @@ import pytest
 
 T = TypeVar("T")
 
-PACKAGES = {"victoria-metrics": "victoria-metrics", "influxd": "influxdb", "chromium": "chromium", "crontab": "cron"}
+PACKAGES = {
+    "victoria-metrics": "victoria-metrics",
+    "promtool": "prometheus",
+    "influxd": "influxdb",
+    "chromium": "chromium",
+    "crontab": "cron",
+}
 """Debian's package of each program that tests ask for."""
 
 

@@ -1,0 +1,115 @@
+"""What reading the metrics of many workers costs: `python -m benchmarks.exposition`.
+
+Eight processes count 600 endpoints with three status codes each, once with this project's store and once with prometheus_client's
+multiprocess mode (a histogram per endpoint and a counter per status code, which are the same numbers). Then one process reads all
+of it and renders it, in interleaved rounds. Machines are noisy: quote the ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+STATUSES = (200, 404, 500)
+
+
+def count_with_ours(folder: str, endpoints: int, ready: multiprocessing.Barrier, over: multiprocessing.Event) -> None:
+    from monitoring.instrument.metrics import RequestMetrics
+
+    metrics = RequestMetrics("benchmark", Path(folder), 1000)
+    table = metrics.open()
+    for number in range(endpoints):
+        row = metrics.find_row(f"endpoint/{number}/", "GET", f"/endpoint/{number}/")
+        for step, status in enumerate(STATUSES * 3):
+            table.record(row, status, 0.0, 0.001 * 2**step)
+    ready.wait()
+    over.wait()
+
+
+def count_with_prometheus_client(
+    folder: str, endpoints: int, ready: multiprocessing.Barrier, over: multiprocessing.Event
+) -> None:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    from prometheus_client import Counter, Histogram
+
+    requests = Counter("http_server_requests", "Requests", ["method", "route", "status"])
+    durations = Histogram("http_server_request_duration_seconds", "Durations", ["method", "route"])
+    for number in range(endpoints):
+        route = f"/endpoint/{number}/"
+        for step, status in enumerate(STATUSES * 3):
+            requests.labels("GET", route, str(status)).inc()
+            durations.labels("GET", route).observe(0.001 * 2**step)
+    ready.wait()
+    over.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--endpoints", type=int, default=600)
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs:
+        Path(ours).chmod(0o700)
+        ready, over = context.Barrier(2 * options.workers + 1), context.Event()
+        workers = [
+            context.Process(target=target, args=(folder, options.endpoints, ready, over))
+            for target, folder in ((count_with_ours, ours), (count_with_prometheus_client, theirs))
+            for _ in range(options.workers)
+        ]
+        for worker in workers:
+            worker.start()
+        ready.wait()
+        try:
+            compare(ours, theirs, options)
+        finally:
+            over.set()
+            for worker in workers:
+                worker.join()
+
+
+def compare(ours: str, theirs: str, options: argparse.Namespace) -> None:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = theirs
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    from monitoring import exposition
+    from monitoring.instrument.metrics import RequestMetrics
+
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)
+    metrics = RequestMetrics("benchmark", Path(ours), 1000)
+    document = metrics.snapshot()
+    counted = sum(endpoint.count for endpoint in document.endpoints.values())
+    expected = options.workers * options.endpoints * 3 * len(STATUSES)
+    assert counted == expected, f"{counted} requests were read of {expected}"
+    renderings = {
+        "ours, JSON": lambda: exposition.to_json(metrics.snapshot()),
+        "ours, Prometheus text": lambda: exposition.to_prometheus(metrics.snapshot()),
+        "prometheus_client, multiprocess": lambda: generate_latest(registry),
+    }
+    times: dict[str, list[float]] = {name: [] for name in renderings}
+    for _ in range(options.rounds):
+        for name, render in renderings.items():
+            started = time.perf_counter()
+            render()
+            times[name].append(time.perf_counter() - started)
+    fastest = statistics.median(times["ours, JSON"])
+    print(
+        f"{options.workers} workers, {options.endpoints} endpoints, {len(STATUSES)} status codes each: median of {options.rounds}"
+    )
+    for name, values in times.items():
+        median = statistics.median(values)
+        print(f"{name:34}{median * 1000:9.1f} ms{median / fastest:9.1f} x")
+    held = sum(file.stat().st_size for file in Path(ours).glob("worker-*")) / len(list(Path(ours).glob("worker-*")))
+    print(f"one worker's file: {held / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()
