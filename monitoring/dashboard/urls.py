@@ -9,7 +9,7 @@ from django.urls import path
 if not apps.is_installed("monitoring"):  # the import below would end in an error that does not say so
     raise ImproperlyConfigured('The pages need the app: add "monitoring" to INSTALLED_APPS, and run manage.py migrate.')
 
-from monitoring.dashboard import views  # noqa: E402
+from monitoring.dashboard import views
 
 app_name = "monitoring"
 urlpatterns = [
