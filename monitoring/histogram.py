@@ -25,17 +25,18 @@ BUCKET_COUNT = MAX_INDEX - MIN_INDEX + 1
 UPPER_BOUNDS: tuple[float, ...] = tuple(2.0 ** ((index + 1) / _STEPS) for index in range(MIN_INDEX, MAX_INDEX + 1))
 """Upper bound in seconds of each kept bucket, MIN_INDEX first."""
 
-_INNER_BOUNDS = UPPER_BOUNDS[:-1]  # without the last, what is too long for every bucket falls into the highest one
+INNER_BOUNDS: tuple[float, ...] = UPPER_BOUNDS[:-1]
+"""Without the last one: what is too long for every bucket falls into the highest."""
 
 
 def bucket_offset(seconds: float) -> int:
     """The bucket of a duration, counted from MIN_INDEX: 0 to BUCKET_COUNT - 1. Out of range is clamped."""
-    return bisect_left(_INNER_BOUNDS, seconds)
+    return bisect_left(INNER_BOUNDS, seconds)
 
 
 def bucket_index(seconds: float) -> int:
     """The bucket of a duration, as written on the wire: MIN_INDEX to MAX_INDEX."""
-    return MIN_INDEX + bisect_left(_INNER_BOUNDS, seconds)
+    return MIN_INDEX + bisect_left(INNER_BOUNDS, seconds)
 
 
 def lower_bound(index: int) -> float:

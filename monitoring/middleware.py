@@ -70,7 +70,9 @@ class MetricsMiddleware(_Middleware):
             return self.get_response(request)  # type: ignore[no-any-return]
         if self.is_async:
             return self.acall(request)
-        table = self.begin()
+        table = self.metrics.table or self.open_table()
+        if table is not None:
+            table.begin()
         started = time.perf_counter()
         try:
             response: HttpResponseBase = self.get_response(request)
@@ -81,7 +83,9 @@ class MetricsMiddleware(_Middleware):
         return response
 
     async def acall(self, request: HttpRequest) -> HttpResponseBase:
-        table = self.begin()
+        table = self.metrics.table or self.open_table()
+        if table is not None:
+            table.begin()
         started = time.perf_counter()
         try:
             response: HttpResponseBase = await self.get_response(request)
@@ -92,14 +96,12 @@ class MetricsMiddleware(_Middleware):
         self.record(table, request, response.status_code, started, time.perf_counter(), response)
         return response
 
-    def begin(self) -> CounterTable | None:
+    def open_table(self) -> CounterTable | None:
         try:
-            table = self.metrics.table or self.metrics.open()
-            table.begin()
+            return self.metrics.open()
         except Exception as error:  # noqa: BLE001
             self.complain(error)
             return None
-        return table
 
     def record(
         self,

@@ -11,6 +11,7 @@ import mmap
 import os
 import threading
 import time
+from bisect import bisect_left
 
 from monitoring import histogram
 from monitoring.wire import OTHER_METHOD, STANDARD_METHODS, bounded_route
@@ -47,6 +48,7 @@ OVERFLOW_ROUTE = "/_other"
 """What stands for all endpoints beyond the maximum."""
 
 _DROPPED_KEYS_KEPT = 10_000
+_BOUNDS = histogram.INNER_BOUNDS
 
 
 def used_bytes(row_count: int) -> int:
@@ -98,7 +100,7 @@ class CounterTable:
     def record(self, row: Row, status: int, started: float, ended: float) -> None:
         """Count one request; `started` and `ended` are time.perf_counter()'s."""
         duration = ended - started
-        bucket = BUCKETS + histogram.bucket_offset(duration)
+        bucket = BUCKETS + bisect_left(_BOUNDS, duration)  # histogram.bucket_offset(), without the call
         ints, floats = row.ints, row.floats
         with self.lock:
             self._ints[ACTIVE] -= 1
