@@ -6,10 +6,13 @@ from typing import Any
 
 from django.apps import apps
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004 (Django's name)
+from django.urls import reverse
 
 from monitoring import conf, service
 from monitoring.conf import conf as settings
-from monitoring.instrument import folder
+from monitoring.instrument import statedir
+
+METRICS_MIDDLEWARE = "monitoring.middleware.MetricsMiddleware"
 
 
 @register("monitoring")
@@ -25,13 +28,39 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
 @register("monitoring")
 def check_state_dir(**kwargs: Any) -> list[CheckMessage]:
     """The folder that worker processes share; without it each counts for itself."""
-    measured = settings.ENABLED and settings.uses("monitoring.middleware.MetricsMiddleware")
+    measured = settings.ENABLED and settings.uses(METRICS_MIDDLEWARE)
     state_dir = service.request_metrics().state_dir if measured else None
-    problem = None if state_dir is None else folder.problem(state_dir)
+    problem = None if state_dir is None else statedir.problem(state_dir)
     if problem is None:
         return []
     message = f"Request metrics are kept in each worker's memory, and /metrics tells of one worker alone: {problem}"
     return [Warning(message, hint="One worker process is fine without; several need the folder.", id="monitoring.W002")]
+
+
+@register("monitoring")
+def check_middleware(**kwargs: Any) -> list[CheckMessage]:
+    """A service that exposes metrics has to count them."""
+    if not settings.ENABLED or settings.uses(METRICS_MIDDLEWARE) or not _exposes_metrics():
+        return []
+    message = "The metrics are exposed, but nothing counts requests."
+    return [Warning(message, hint=f"Add {METRICS_MIDDLEWARE!r} to MIDDLEWARE, as its first entry.", id="monitoring.W003")]
+
+
+@register("monitoring", deploy=True)
+def check_access(**kwargs: Any) -> list[CheckMessage]:
+    """In production somebody has to be able to read the metrics."""
+    if not settings.ENABLED or settings.METRICS_PUBLIC or settings.METRICS_TOKEN or not _exposes_metrics():
+        return []
+    message = "Outside DEBUG nobody can read the metrics: /metrics answers 403."
+    return [Warning(message, hint="Set MONITORING['METRICS_TOKEN'], or METRICS_PUBLIC = True.", id="monitoring.W004")]
+
+
+def _exposes_metrics() -> bool:
+    try:
+        reverse("monitoring-metrics")
+    except Exception:  # noqa: BLE001 (URLs that cannot be loaded are the error of another check)
+        return False
+    return True
 
 
 @register("monitoring")

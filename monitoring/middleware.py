@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -112,9 +113,14 @@ class MetricsMiddleware(_Middleware):
         ended: float,
         response: HttpResponseBase | None = None,
     ) -> None:
-        if table is None or table is not self.metrics.table:  # a process was forked in the middle of the request
+        if table is None:
             return
         try:
+            if table is not self.metrics.table:
+                if table.pid != os.getpid():  # forked in the middle of the request, which is the parent's
+                    return
+                table = self.metrics.open()  # the file was removed, and the counters went on in another
+                table.begin()
             match = request.resolver_match
             row: Row | None
             try:

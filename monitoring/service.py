@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from monitoring.conf import conf
-from monitoring.instrument import folder, metrics
+from monitoring.instrument import metrics, statedir
 
 
 def request_metrics() -> metrics.RequestMetrics:
@@ -16,7 +16,7 @@ def request_metrics() -> metrics.RequestMetrics:
     elif conf.STATE_DIR is not None:
         state_dir = Path(conf.STATE_DIR)
     else:
-        state_dir = folder.default_folder(conf.project_dir, conf.SERVICE_NAME)
+        state_dir = statedir.default_folder(conf.project_dir, conf.SERVICE_NAME)
     return metrics.shared(conf.SERVICE_NAME, state_dir, conf.MAX_SERIES)
 
 

@@ -6,7 +6,7 @@ from django.core.management.base import SystemCheckError
 from django.test import modify_settings, override_settings
 
 from monitoring import conf as conf_module
-from monitoring.checks import check_settings, check_state_dir, check_time_zones
+from monitoring.checks import check_access, check_middleware, check_settings, check_state_dir, check_time_zones
 from monitoring.conf import conf
 
 BAD = [
@@ -113,3 +113,20 @@ def test_a_folder_that_cannot_serve_is_a_warning(monkeypatch, tmp_path):
             assert [problem.id for problem in check_state_dir()] == ["monitoring.W002"]
     with override_settings(MONITORING={"STATE_DIR": state_dir, "ENABLED": False}, MIDDLEWARE=middleware):
         assert check_state_dir() == []
+
+
+@override_settings(ROOT_URLCONF="tests.watched", MIDDLEWARE=[])
+def test_metrics_that_nothing_counts_are_a_warning():
+    assert [problem.id for problem in check_middleware()] == ["monitoring.W003"]
+    with override_settings(MIDDLEWARE=["monitoring.middleware.MetricsMiddleware"]):
+        assert check_middleware() == []
+    with override_settings(ROOT_URLCONF="tests.does_not_exist"):
+        assert check_middleware() == []
+
+
+@override_settings(ROOT_URLCONF="tests.watched")
+def test_metrics_that_nobody_can_read_are_a_warning_before_deployment():
+    assert [problem.id for problem in check_access()] == ["monitoring.W004"]
+    for opened in ({"METRICS_PUBLIC": True}, {"METRICS_TOKEN": "x"}):
+        with override_settings(MONITORING=opened):
+            assert check_access() == []

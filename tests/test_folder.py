@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.instrument import folder, metrics
+from monitoring.instrument import folder, metrics, statedir
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -159,21 +160,21 @@ def test_an_unreadable_total_starts_anew_and_is_kept_aside(state_dir, caplog):
 def test_a_folder_of_somebody_else_is_refused(state_dir):
     state_dir.mkdir(mode=0o700)
     os.chown(state_dir, 65534, 65534)
-    with pytest.raises(folder.FolderError, match="belongs to another user"):
+    with pytest.raises(statedir.FolderError, match="belongs to another user"):
         folder.open_table(state_dir, 10)
 
 
 def test_a_folder_that_others_can_write_to_is_refused(state_dir):
     state_dir.mkdir()
     state_dir.chmod(0o777)
-    with pytest.raises(folder.FolderError, match="STATE_DIR"):
+    with pytest.raises(statedir.FolderError, match="STATE_DIR"):
         folder.open_table(state_dir, 10)
 
 
 def test_a_planted_link_is_refused(state_dir, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     state_dir.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(folder.FolderError, match="is a link"):
+    with pytest.raises(statedir.FolderError, match="is a link"):
         folder.open_table(state_dir, 10)
     assert os.listdir(tmp_path / "elsewhere") == []
 
@@ -191,14 +192,14 @@ def test_where_no_folder_can_be_made_metrics_stay_in_memory_and_say_so_once(tmp_
 
 def test_the_default_folder_is_the_users_projects_and_services(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    shop = folder.default_folder("/srv/a", "shop")
+    shop = statedir.default_folder("/srv/a", "shop")
     assert shop.parent == tmp_path / "django-monitoring"
-    assert len({shop, folder.default_folder("/srv/b", "shop"), folder.default_folder("/srv/a", "till")}) == 3
-    assert "/" not in folder.default_folder("/srv/a", "../../x").name
+    assert len({shop, statedir.default_folder("/srv/b", "shop"), statedir.default_folder("/srv/a", "till")}) == 3
+    assert "/" not in statedir.default_folder("/srv/a", "../../x").name
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", "/root/not/to/be/searched")
-    monkeypatch.setattr(folder, "_may", lambda path, mode: False)
-    assert folder.default_folder("/srv/a", "shop").parent.name == f"django-monitoring-{os.geteuid()}"
+    monkeypatch.setattr(statedir, "_may", lambda path, mode: False)
+    assert statedir.default_folder("/srv/a", "shop").parent.name == f"django-monitoring-{os.geteuid()}"
 
 
 def test_a_forked_child_opens_a_table_of_its_own(state_dir):
@@ -256,7 +257,7 @@ def test_a_home_that_may_not_be_searched_is_no_home():
     program = """
         import os, tempfile
         from pathlib import Path
-        from monitoring.instrument import folder
+        from monitoring.instrument import statedir
         home = tempfile.mkdtemp()
         os.chmod(home, 0o700)
         if os.geteuid() == 0:
@@ -265,7 +266,7 @@ def test_a_home_that_may_not_be_searched_is_no_home():
             os.chmod(home, 0)
         os.environ["HOME"] = home
         os.environ.pop("XDG_STATE_HOME", None)
-        print(folder.default_folder("/srv/a", "shop"))
+        print(statedir.default_folder("/srv/a", "shop"))
     """
     program = [sys.executable, "-c", textwrap.dedent(program)]
     done = subprocess.run(program, cwd=PROJECT, capture_output=True, text=True, check=True)
@@ -341,11 +342,49 @@ def test_a_lock_that_nobody_lets_go_of_is_said(state_dir, monkeypatch):
     holder = worker(state_dir, program, wait=False)
     try:
         assert holder.stdout.readline() == "ready\n"
-        with pytest.raises(folder.FolderError, match="does not let go"):
+        with pytest.raises(statedir.FolderError, match="does not let go"):
             folder.read_folder(state_dir)
         assert metrics.RequestMetrics("shop", state_dir, 10).open() is not None
     finally:
         holder.communicate()
+
+
+def one_request(shop):
+    now = time.perf_counter()
+    shop.open().record(shop.find_row("", "GET", "/"), 200, now - 1, now)
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_counters_whose_file_was_removed_go_on_in_another(state_dir, what):
+    shop = metrics.RequestMetrics("shop", state_dir, 10)
+    one_request(shop)
+    if what == "file":
+        for name in worker_files(state_dir):
+            (state_dir / name).unlink()
+    else:
+        shutil.rmtree(state_dir)
+    one_request(shop)
+    assert shop.snapshot().endpoints["GET/"].count == 2
+    one_request(shop)
+    assert [shop.snapshot().endpoints["GET/"].count for _ in range(3)] == [3, 3, 3]
+    assert counts(state_dir) == (2, [1])
+
+
+def test_a_folder_that_can_serve_later_takes_the_counts_over(tmp_path, monkeypatch):
+    state_dir = tmp_path / "state"
+    state_dir.touch()
+    shop = metrics.RequestMetrics("shop", state_dir, 10)
+    one_request(shop)
+    assert shop.snapshot().warning
+    state_dir.unlink()
+    assert shop.snapshot().warning  # not yet
+    monkeypatch.setattr(shop, "_retry_at", 0.0)
+    document = shop.snapshot()
+    assert (document.warning, document.endpoints["GET/"].count) == (None, 1)
+    one_request(shop)
+    assert shop.snapshot().endpoints["GET/"].count == 2
+    assert counts(state_dir) == (1, [1])
+    folder.forget_own_tables()
 
 
 @pytest.mark.parametrize("kind", ["missing", "fine", "open to others", "a link", "impossible"])
@@ -360,5 +399,5 @@ def test_whether_a_folder_can_serve_is_told_without_making_it(tmp_path, kind):
     if kind == "impossible":
         (tmp_path / "file").touch()
         state_dir = tmp_path / "file" / "state"
-    assert (folder.problem(state_dir) is None) == (kind in ("missing", "fine"))
+    assert (statedir.problem(state_dir) is None) == (kind in ("missing", "fine"))
     assert state_dir.exists() == (kind in ("fine", "open to others", "a link"))

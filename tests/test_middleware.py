@@ -329,9 +329,21 @@ def test_hostile_headers_start_a_new_trace(watched, headers):
 
 
 def test_a_fork_in_the_middle_of_a_request_counts_once(watched):
-    meter = MetricsMiddleware(lambda request: meter.metrics._forget() or HttpResponse())
+    def fork(request):
+        meter.metrics.table.pid -= 1
+        meter.metrics._forget()
+        return HttpResponse()
+
+    meter = MetricsMiddleware(fork)
     meter(RequestFactory().get("/"))
     assert counted() == {}
+
+
+def test_counters_that_move_in_the_middle_of_a_request_count_it(watched):
+    meter = MetricsMiddleware(lambda request: meter.metrics._forget() or HttpResponse())
+    meter(RequestFactory().get("/"))
+    assert counted() == {"GET/unknown": {200: 1}}
+    assert active() == 0
 
 
 def test_a_status_from_an_enumeration_is_counted_as_what_it_is(watched):

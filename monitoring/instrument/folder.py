@@ -11,15 +11,12 @@ that it includes, so that a reader which dies between writing it and removing th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import mmap
 import os
 import re
 import secrets
-import stat
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -28,8 +25,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from monitoring import wire
-from monitoring.instrument import merging
+from monitoring.instrument import merging, statedir
 from monitoring.instrument.merging import Endpoints, TableError, TableReader, read_used_part
+from monitoring.instrument.statedir import FolderError
 from monitoring.instrument.store import IDLE_SECONDS, CounterTable, size_in_bytes
 
 try:
@@ -52,10 +50,6 @@ _own_tables: dict[tuple[int, int], CounterTable] = {}
 _folder_lock = threading.Lock()  # record locks do not hold threads of one process apart
 
 
-class FolderError(OSError):
-    """Counters cannot be kept in this folder; the message says why and what to do."""
-
-
 @dataclass(slots=True)
 class Total:
     """The counters of all workers that have ended, and when counting began (seconds since the epoch)."""
@@ -76,26 +70,10 @@ class FolderContent:
     live: list[TableReader]
 
 
-def default_folder(project_dir: str, service_name: str) -> Path:
-    """The folder of a user's, project's and service's counters where no setting names one: under the user's state folder
-    (XDG Base Directory), or under the temporary one for a user without a home that can be written to.
-    """
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", service_name)[:40].strip("-")
-    digest = hashlib.sha256(f"{project_dir}\0{service_name}".encode(errors="surrogateescape")).hexdigest()[:12]
-    home = os.environ.get("XDG_STATE_HOME", "")
-    base = Path(home) if os.path.isabs(home) else Path(os.path.expanduser("~")) / ".local" / "state"
-    if not _can_be_made(base):
-        user = os.geteuid() if hasattr(os, "geteuid") else os.environ.get("USERNAME", "user")
-        return Path(tempfile.gettempdir()) / f"django-monitoring-{user}" / f"{slug}-{digest}"
-    return base / "django-monitoring" / f"{slug}-{digest}"
-
-
 def open_table(folder: Path, max_series: int) -> CounterTable:
     """A new table for this process, in a file of its own. Raises FolderError where the folder cannot serve."""
-    if fcntl is None:
-        raise FolderError("this platform has no file locks")
     try:
-        _prepare(folder)
+        statedir.prepare(folder)
         path = folder / f"worker-{os.getpid()}-{secrets.token_hex(4)}.counters"
         with _locked(folder):  # so that no reader meets the file before it is locked, and takes it for a dead worker's
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -109,28 +87,25 @@ def open_table(folder: Path, max_series: int) -> CounterTable:
                 raise
             # The descriptor stays open for the life of the process: closing it would give up the lock.
             _own_tables[_identity(os.fstat(descriptor))] = table
+            table.path = path
         read_folder(folder)  # so that files do not pile up where nobody reads the metrics
     except FolderError:
         raise
     except OSError as error:
-        raise FolderError(f"{folder}: {error.strerror or error}. {_REMEDY}") from error
+        raise FolderError(f"{folder}: {error.strerror or error}. {statedir.REMEDY}") from error
     return table
 
 
-def problem(folder: Path) -> str | None:
-    """Why this folder cannot serve, as far as that can be told without making it; None where it can."""
-    if fcntl is None:
-        return "this platform has no file locks"
-    try:
-        if os.path.lexists(folder):
-            _refuse_open_to_others(folder)
-            if not _may(folder, os.R_OK | os.W_OK | os.X_OK):
-                return f"{folder} cannot be written to. {_REMEDY}"
-        elif not _can_be_made(folder):
-            return f"{folder} cannot be made. {_REMEDY}"
-    except OSError as error:
-        return str(error)
-    return None
+def leave_behind(folder: Path, table: CounterTable) -> None:
+    """Leave the counters of a table that has no file as an ended worker's, to be folded in. Raises OSError."""
+    for identity, own in list(_own_tables.items()):
+        if own is table:
+            del _own_tables[identity]  # its file is gone, and its inode may be given to another
+    with _locked(folder):
+        path = folder / f"worker-{os.getpid()}-{secrets.token_hex(4)}.counters"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(table.content())
 
 
 def read_folder(folder: Path) -> FolderContent:
@@ -174,9 +149,6 @@ def forget_own_tables() -> None:
     global _folder_lock
     _own_tables.clear()
     _folder_lock = threading.Lock()
-
-
-_REMEDY = 'Set MONITORING["STATE_DIR"] to a folder that only this service\'s user can write to.'
 
 
 def _sort_in(path: Path, live: list[TableReader], ended: dict[str, TableReader | None]) -> None:
@@ -294,26 +266,6 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _prepare(folder: Path) -> None:
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    _refuse_open_to_others(folder)
-
-
-def _refuse_open_to_others(folder: Path) -> None:
-    """Raises FolderError where others can write to the folder, or where it is a link planted for us."""
-    own_parent = folder.parent.name.startswith("django-monitoring") and os.path.lexists(folder.parent)
-    for part in (folder, folder.parent) if own_parent else (folder,):
-        found = os.lstat(part)
-        if not stat.S_ISDIR(found.st_mode):
-            raise FolderError(f"{part} is a link or no folder. {_REMEDY}")
-        if found.st_uid != os.geteuid():
-            raise FolderError(f"{part} belongs to another user. {_REMEDY}")
-        if found.st_mode & 0o022:
-            raise FolderError(f"{part} can be written to by other users. {_REMEDY}")
-
-
 def _reserve(descriptor: int, size: int) -> None:
     """Allocate the file's blocks: writing into a hole of a full disk would kill the process."""
     if hasattr(os, "posix_fallocate"):
@@ -324,16 +276,6 @@ def _reserve(descriptor: int, size: int) -> None:
 
 def _identity(found: os.stat_result) -> tuple[int, int]:
     return found.st_dev, found.st_ino
-
-
-def _can_be_made(path: Path) -> bool:
-    while not os.path.exists(path) and path != path.parent:  # not Path.exists(), which raises where a folder may not be searched
-        path = path.parent
-    return os.path.isdir(path) and _may(path, os.W_OK | os.X_OK)
-
-
-def _may(path: Path, mode: int) -> bool:
-    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _remove(path: Path) -> None:

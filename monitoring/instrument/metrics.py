@@ -1,4 +1,4 @@
-"""Request metrics of this service: record one request, and take a snapshot over all worker processes."""
+"""Request metrics of this service: the table that this process counts in, and a snapshot over all worker processes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from pathlib import Path
 from monitoring import wire
 from monitoring.instrument import folder, merging
 from monitoring.instrument.merging import TableReader
+from monitoring.instrument.statedir import FolderError
 from monitoring.instrument.store import CounterTable, Row, size_in_bytes
 
 logger = logging.getLogger("monitoring")
+
+RETRY_SECONDS = 60.0
+"""After this long a process that had to count in its memory tries its folder again, when it is asked for its metrics."""
 
 
 class RequestMetrics:
@@ -30,9 +34,10 @@ class RequestMetrics:
         self.state_dir = state_dir
         self.max_series = max_series
         self.table: CounterTable | None = None
-        self._opening = threading.Lock()
         self.warning: str | None = None
         """Why the metrics are this process's alone, where they should be everybody's."""
+        self._retry_at = 0.0
+        self._opening = threading.Lock()
         self._started_at = time.time()
         _all.add(self)
 
@@ -40,20 +45,8 @@ class RequestMetrics:
         """This process's table; in memory where the folder cannot serve, which is said once in the log."""
         with folder.held(self._opening, "The lock of this process's counters"):
             if self.table is None:
-                self.table = self._open()
+                self.table = self._open_shared() or CounterTable(mmap.mmap(-1, size_in_bytes(self.max_series)), self.max_series)
             return self.table
-
-    def _open(self) -> CounterTable:
-        if self.state_dir is not None:
-            try:
-                return folder.open_table(self.state_dir, self.max_series)
-            except folder.FolderError as error:
-                self.warning = f"These are the requests of one worker process alone: {error}"
-                logger.warning(
-                    "Request metrics are kept in this process's memory, and its /metrics lacks other workers' requests. %s", error
-                )
-                self.state_dir = None
-        return CounterTable(mmap.mmap(-1, size_in_bytes(self.max_series)), self.max_series)
 
     def find_row(self, django_route: str | None, method: str, route: str) -> Row:
         """The row of an endpoint that `table.rows` does not lead to yet."""
@@ -62,7 +55,9 @@ class RequestMetrics:
     def snapshot(self) -> wire.MetricsDocument:
         """The sum over all worker processes that live or have lived. Raises OSError where the folder cannot be read."""
         own = self.open()
-        if self.state_dir is None:
+        if self.state_dir is not None and self._has_lost_its_file(own):
+            own = self._renew(own)
+        if self.state_dir is None or self.warning is not None:
             total, live = folder.Total(self._started_at), [TableReader(own.content())]
         else:
             content = folder.read_folder(self.state_dir)
@@ -80,6 +75,39 @@ class RequestMetrics:
             dropped_series=max([total.dropped_series, *(reader.dropped_series for reader in live)]),
             warning=self.warning,
         )
+
+    def _open_shared(self) -> CounterTable | None:
+        if self.state_dir is None:
+            return None
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+        try:
+            table = folder.open_table(self.state_dir, self.max_series)
+        except FolderError as error:
+            if self.warning is None:
+                logger.warning(
+                    "Request metrics are kept in this process's memory, and its /metrics lacks other workers' requests. %s", error
+                )
+            self.warning = f"These are the requests of one worker process alone: {error}"
+            return None
+        self.warning = None
+        return table
+
+    def _has_lost_its_file(self, table: CounterTable) -> bool:
+        """Whether somebody removed the file of the table, or there was none and it is time to try again."""
+        if table.path is None:
+            return time.monotonic() >= self._retry_at
+        return not os.path.exists(table.path)
+
+    def _renew(self, lost: CounterTable) -> CounterTable:
+        """Count on in a new file, and leave what was counted so far to be folded in like an ended worker's."""
+        with folder.held(self._opening, "The lock of this process's counters"):
+            if self.table is not lost:  # another thread was faster
+                return self.table or lost
+            table = self._open_shared()
+            if table is not None and self.state_dir is not None:
+                self.table = table
+                folder.leave_behind(self.state_dir, lost)
+            return self.table
 
     def _forget(self) -> None:
         self.table = None

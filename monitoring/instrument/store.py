@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from bisect import bisect_left
+from pathlib import Path
 
 from monitoring import histogram
 from monitoring.wire import OTHER_METHOD, STANDARD_METHODS, bounded_route
@@ -85,6 +86,8 @@ class CounterTable:
         self.lock = threading.Lock()
         self.rows: dict[str | None, dict[str, Row]] = {}
         self.pid = os.getpid()
+        self.path: Path | None = None
+        """Of the file; None for a table in memory."""
         self._max_series = max_series
         self._by_key: dict[str, Row] = {}
         self._dropped: set[int] = set()
