@@ -1,6 +1,7 @@
 """One process's table of counters."""
 
 import mmap
+import os
 import threading
 import time
 
@@ -162,6 +163,24 @@ def test_a_table_that_is_cut_off_or_of_another_version_is_refused():
     other[8] += 1
     with pytest.raises(merging.TableError, match="another version"):
         merging.TableReader(bytes(other))
+
+
+def test_an_endpoint_that_comes_while_the_file_is_read_is_left_for_the_next_time(tmp_path, monkeypatch):
+    path, size = tmp_path / "table", store.size_in_bytes(10)
+    path.write_bytes(bytes(size))
+    with path.open("r+b") as file:
+        table = store.CounterTable(mmap.mmap(file.fileno(), size), 10)
+        table.record(table.add_row("a", "GET", "/a"), 200, 0.0, 1.0)
+        pread = os.pread
+
+        def pread_while_the_worker_goes_on(*args):
+            content = pread(*args)
+            table.record(table.add_row("b", "GET", "/b"), 200, 0.0, 1.0)
+            return content
+
+        monkeypatch.setattr(os, "pread", pread_while_the_worker_goes_on)
+        reader = merging.TableReader(merging.read_used_part(file.fileno()))
+    assert [endpoint.key for endpoint, _seen in reader.endpoints()] == ["GET/a"]
 
 
 def test_a_thousand_endpoints_take_less_than_two_megabytes():

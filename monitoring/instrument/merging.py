@@ -73,8 +73,9 @@ def read_used_part(descriptor: int) -> bytes:
     header = os.pread(descriptor, WORD * HEADER_WORDS, 0)
     if len(header) < WORD * HEADER_WORDS:
         return header
+    # The rows as of this header: its worker may be adding others at this moment.
     row_count = memoryview(header).cast("q")[ROW_COUNT]
-    return os.pread(descriptor, used_bytes(min(max(row_count, 0), 1_000_000)), 0)
+    return header + os.pread(descriptor, used_bytes(min(max(row_count, 0), 1_000_000)) - len(header), len(header))
 
 
 def summed(tables: Iterable[TableReader]) -> Endpoints:
