@@ -7,6 +7,7 @@ from typing import Any
 from django.apps import apps
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004 (Django's name)
 from django.urls import reverse
+from django.utils.module_loading import import_string
 
 from monitoring import conf, service
 from monitoring.conf import conf as settings
@@ -75,3 +76,21 @@ def check_time_zones(**kwargs: Any) -> list[CheckMessage]:
             id="monitoring.E020",
         )
     ]
+
+
+@register("monitoring")
+def check_exporters(**kwargs: Any) -> list[CheckMessage]:
+    """Exporters whose class cannot be imported. Whether it likes its options shows when it is made."""
+    found: list[CheckMessage] = []
+    for exporter in settings.EXPORTERS:
+        try:
+            import_string(exporter.backend)
+        except ImportError as error:
+            found.append(
+                Error(
+                    f"MONITORING: the exporter {exporter.backend} cannot be imported: {error}",
+                    hint="Correct its BACKEND in EXPORTERS, or install what it needs. Until then it gets no spans.",
+                    id="monitoring.E034",
+                )
+            )
+    return found

@@ -11,6 +11,7 @@ it. So a typing error in a setting is an error at `manage.py check` and never on
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -47,6 +48,14 @@ class InfluxDB:
     token: str = field(repr=False)
     org: str
     bucket: str
+
+
+@dataclass(frozen=True)
+class ExporterSetting:
+    """Where finished spans go: the dotted path of a class, and the keyword arguments it is called with."""
+
+    backend: str
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Setting(Generic[T]):
@@ -211,6 +220,55 @@ class Settings:
         if not parts["BUCKET"]:
             raise SettingError("INFLUXDB has a URL but no BUCKET.", hint)
         return InfluxDB(parts["URL"], parts["TOKEN"], parts["ORG"], parts["BUCKET"])
+
+    @setting("E030")
+    def SLOW_SECONDS(self, value: Any) -> float:
+        """A request that takes longer keeps its request span, exception and logs, sampled or not. Default: 1.0."""
+        if value is None:
+            return 1.0
+        if type(value) not in (int, float) or not value > 0:
+            raise SettingError(f"SLOW_SECONDS is {value!r}.", "Use a number of seconds above 0.")
+        return float(value)
+
+    @setting("E031")
+    def CAPTURE_SQL(self, value: Any) -> bool:
+        """False keeps the text of queries, which has placeholders for its parameters, out of their spans. Default: True."""
+        return _boolean(value, "CAPTURE_SQL", True)
+
+    @setting("E032")
+    def CAPTURE_LOGS(self, value: Any) -> str | None:
+        """The name of the level from which on log records are kept as events of spans; False: none. Default: "WARNING"."""
+        if value is None:
+            return "WARNING"
+        if value is False:
+            return None
+        if not isinstance(value, str) or type(logging.getLevelName(value)) is not int:
+            raise SettingError(f"CAPTURE_LOGS is {value!r}.", "Use the name of a level such as 'WARNING', or False.")
+        return value
+
+    @setting("E033")
+    def EXPORTERS(self, value: Any) -> tuple[ExporterSetting, ...]:
+        """Where finished spans go: [{"BACKEND": dotted path of a class, "OPTIONS": its keyword arguments}]. Default: nowhere."""
+        hint = (
+            'Use [{"BACKEND": "monitoring.instrument.exporters.FileExporter", "OPTIONS": {"path": "/var/log/shop/spans.jsonl"}}].'
+        )
+        if value is None:
+            return ()
+        if not isinstance(value, list | tuple):
+            raise SettingError("EXPORTERS is not a list.", hint)
+        exporters = []
+        for item in value:
+            if not isinstance(item, dict) or not isinstance(item.get("BACKEND"), str):
+                raise SettingError("EXPORTERS holds something that is not a dict with a BACKEND.", hint)
+            options = item.get("OPTIONS", {})
+            if (
+                set(item) - {"BACKEND", "OPTIONS"}
+                or not isinstance(options, dict)
+                or not all(isinstance(k, str) for k in options)
+            ):
+                raise SettingError(f"EXPORTERS: {item['BACKEND']} has other keys than BACKEND and OPTIONS, a dict.", hint)
+            exporters.append(ExporterSetting(item["BACKEND"], options))
+        return tuple(exporters)
 
     # What Django itself is told, as far as it matters here.
 

@@ -20,7 +20,7 @@ from django.http import HttpRequest, HttpResponseBase
 
 from monitoring import service
 from monitoring.conf import conf
-from monitoring.instrument import propagation, tracelog, tracing
+from monitoring.instrument import tracing
 from monitoring.instrument.routes import route_of
 from monitoring.instrument.store import CounterTable, Row
 from monitoring.wire import OTHER_METHOD
@@ -161,69 +161,37 @@ class TracingMiddleware(_Middleware):
 
     def __init__(self, get_response: GetResponse) -> None:
         super().__init__(get_response)
-        self.service_name = conf.SERVICE_NAME
-        self.trust_incoming = conf.TRUST_INCOMING
-        self.propagate_to = conf.PROPAGATE_TO
-        self.trace_log = tracelog.shared(conf.TRACE_LOG) if conf.TRACE_LOG is not None else None
+        self.tracer = service.request_tracer()
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self.exclude_paths and self.is_excluded(request):
             return self.get_response(request)  # type: ignore[no-any-return]
         if self.is_async:
             return self.acall(request)
-        span = self.start(request)
+        span = self.tracer.begin(request.META)
         token = tracing.make_current(span)
-        started = time.perf_counter()
-        status = 500
         try:
             response: HttpResponseBase = self.get_response(request)
-            status = response.status_code
-        finally:
-            duration = time.perf_counter() - started
+        except BaseException as error:
             tracing.restore(token)
-            self.finish(request, span, duration, status)
-        self.name_trace(response, span)
+            self.tracer.end(span, request, 500, error)
+            raise
+        tracing.reset_current(token)
+        self.tracer.end(span, request, response.status_code)
+        self.tracer.name_trace(response, span)
         return response
 
     async def acall(self, request: HttpRequest) -> HttpResponseBase:
-        span = self.start(request)
+        span = self.tracer.begin(request.META)
         token = tracing.make_current(span)
-        started = time.perf_counter()
-        status = 500
         try:
             response: HttpResponseBase = await self.get_response(request)
-            status = response.status_code
-        except asyncio.CancelledError:
-            status = _CLIENT_CLOSED_REQUEST
-            raise
-        finally:
-            duration = time.perf_counter() - started
+        except BaseException as error:
             tracing.restore(token)
-            self.finish(request, span, duration, status)
-        self.name_trace(response, span)
+            status = _CLIENT_CLOSED_REQUEST if isinstance(error, asyncio.CancelledError) else 500
+            self.tracer.end(span, request, status, error)
+            raise
+        tracing.reset_current(token)
+        self.tracer.end(span, request, response.status_code)
+        self.tracer.name_trace(response, span)
         return response
-
-    def start(self, request: HttpRequest) -> tracing.Span:
-        try:
-            span = propagation.start_request_span(request.META, self.trust_incoming)
-        except Exception as error:  # noqa: BLE001
-            self.complain(error)
-            span = tracing.Span(tracing.new_trace_id(), tracing.new_span_id())
-        span.propagate_to = self.propagate_to
-        return span
-
-    def finish(self, request: HttpRequest, span: tracing.Span, duration: float, status: int) -> None:
-        if self.trace_log is None:
-            return
-        try:
-            line = tracelog.text_line(self.service_name, span, request.method or "", request.path, duration, status, time.time())
-            self.trace_log.write(line)
-        except Exception as error:  # noqa: BLE001
-            self.complain(error)
-
-    def name_trace(self, response: HttpResponseBase, span: tracing.Span) -> None:
-        try:
-            response.headers["X-Trace-ID"] = span.trace_id_spelled
-            response.headers["X-Span-ID"] = span.span_id
-        except Exception as error:  # noqa: BLE001
-            self.complain(error)

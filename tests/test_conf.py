@@ -6,7 +6,14 @@ from django.core.management.base import SystemCheckError
 from django.test import modify_settings, override_settings
 
 from monitoring import conf as conf_module
-from monitoring.checks import check_access, check_middleware, check_settings, check_state_dir, check_time_zones
+from monitoring.checks import (
+    check_access,
+    check_exporters,
+    check_middleware,
+    check_settings,
+    check_state_dir,
+    check_time_zones,
+)
 from monitoring.conf import conf
 
 BAD = [
@@ -33,6 +40,18 @@ BAD = [
     ("SAMPLE_RATE", float("nan"), "E011"),
     ("TRUST_INCOMING", None.__class__, "E012"),
     ("PROPAGATE_TO", "example.com", "E013"),
+    ("SLOW_SECONDS", 0, "E030"),
+    ("SLOW_SECONDS", float("nan"), "E030"),
+    ("SLOW_SECONDS", "1", "E030"),
+    ("CAPTURE_SQL", "no", "E031"),
+    ("CAPTURE_LOGS", "LOUD", "E032"),
+    ("CAPTURE_LOGS", True, "E032"),
+    ("CAPTURE_LOGS", 30, "E032"),
+    ("EXPORTERS", "monitoring.instrument.exporters.FileExporter", "E033"),
+    ("EXPORTERS", ["monitoring.instrument.exporters.FileExporter"], "E033"),
+    ("EXPORTERS", [{"BACKEND": 3}], "E033"),
+    ("EXPORTERS", [{"BACKEND": "a.B", "OPTIONS": 3}], "E033"),
+    ("EXPORTERS", [{"BACKEND": "a.B", "OPTION": {}}], "E033"),
     ("INFLUXDB", "http://localhost", "E014"),
     ("INFLUXDB", {"URL": "localhost:8086", "BUCKET": "b"}, "E014"),
     ("INFLUXDB", {"URL": "http://localhost:8086"}, "E014"),
@@ -93,6 +112,22 @@ def test_the_service_is_named_after_the_project():
         assert conf.SERVICE_NAME == "shop"
     with override_settings(MONITORING={}, ROOT_URLCONF="urls"):
         assert conf.SERVICE_NAME == "django"
+
+
+def test_an_exporter_that_cannot_be_imported_is_an_error_of_the_checks():
+    with override_settings(MONITORING={"EXPORTERS": [{"BACKEND": "monitoring.instrument.exporters.FileExporter"}]}):
+        assert check_exporters() == []
+    for backend in ("nowhere.Exporter", "monitoring.instrument.exporters.Nothing", "nodots"):
+        with override_settings(MONITORING={"EXPORTERS": [{"BACKEND": backend}]}):
+            (problem,) = check_exporters()
+        assert problem.id == "monitoring.E034"
+        assert backend in problem.msg
+
+
+def test_no_logs_are_captured_where_that_is_off():
+    with override_settings(MONITORING={"CAPTURE_LOGS": False}):
+        assert conf.CAPTURE_LOGS is None
+        assert check_settings() == []
 
 
 def test_the_monitor_needs_time_zones():

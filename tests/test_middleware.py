@@ -295,7 +295,7 @@ def test_what_breaks_in_here_is_logged_once_and_never_reaches_the_application(wa
         for _ in range(3):
             assert meter(RequestFactory().get("/")) is response
         assert active() == 0
-    assert caplog.text.count("TracingMiddleware failed") == 1
+    assert caplog.text.count("A response could not name its trace") == 1
     assert caplog.text.count("cannot be written") == 1
 
 

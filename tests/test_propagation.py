@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from monitoring.instrument import propagation, tracing
+from monitoring.instrument import propagation, spans
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
@@ -12,9 +12,9 @@ UUID_TRACE = "4bf92f35-77b3-4da6-a3ce-929d0e0e4736"
 UUID_SPAN = "d87e8bb6-9fb5-4422-98e4-56413d4a4faf"
 
 
-def start(trust=True, **headers):
+def start(trust=True, rate=1.0, **headers):
     meta = {"HTTP_" + name.upper(): value for name, value in headers.items()}
-    return propagation.start_request_span(meta, trust)
+    return propagation.start_request_span(meta, spans.Options(trust_incoming=trust, sample_rate=rate))
 
 
 def is_new(span):
@@ -76,7 +76,18 @@ def test_a_future_version_is_read_as_far_as_it_is_known(header):
         ("rojo=00f067aa0ba902b7,congo=t61rcWkgMzE", "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"),
         (" a=1 ,\t, b=2 ", "a=1,b=2"),
         ("tenant@system=1", "tenant@system=1"),
-        ("a=1,a=2", ""),
+        ("a=1,b=2,a=2", "a=1,b=2"),
+        ("1a=1", "1a=1"),
+        ("1a@b@c=1", "1a@b@c=1"),
+        ("a= leading kept", "a= leading kept"),
+        ("@a=1", ""),
+        ("a" * 256 + "=1", "a" * 256 + "=1"),
+        ("a" * 257 + "=1", ""),
+        ("a=" + "x" * 256, "a=" + "x" * 256),
+        ("a=" + "x" * 257, ""),
+        (",".join(f"k{number}=1" for number in range(32)), ",".join(f"k{number}=1" for number in range(32))),
+        (",".join(["", *(f"k{number}=1" for number in range(32)), ""]), ",".join(f"k{number}=1" for number in range(32))),
+        ("a=1,b=" + "x" * 200 + "," + ",".join(f"c{number}=" + "x" * 250 for number in range(16)) + ",d=2", "a=1,d=2"),
         ("A=1", ""),
         ("a", ""),
         ("a=", ""),
@@ -142,9 +153,11 @@ def test_at_the_edge_nothing_is_trusted():
 
 def test_outgoing_headers_link_spans_through_the_call_and_log_lines_request_to_request():
     span = start(x_trace_id=UUID_TRACE, x_span_id=UUID_SPAN)
-    headers = propagation.outgoing_headers(span)
+    call = spans.Span(span, "GET", span.span_id)
+    headers = propagation.outgoing_headers(call)
     version, trace_id, call_id, flags = headers["traceparent"].split("-")
     assert (version, trace_id, flags) == ("00", TRACE, "01")
+    assert call_id == call.span_id
     assert call_id not in (span.span_id, span.parent_span_id)
     assert headers["X-Trace-ID"] == UUID_TRACE
     assert headers["X-Span-ID"] == span.span_id
@@ -175,7 +188,7 @@ def test_an_unsampled_trace_stays_unsampled():
     ],
 )
 def test_which_hosts_get_trace_headers(propagate_to, host, allowed):
-    span = tracing.Span("a" * 32, "b" * 16, propagate_to=propagate_to)
+    span = spans.RequestSpan("a" * 32, "b" * 16, spans.Options(propagate_to=propagate_to))
     assert propagation.may_propagate(span, host) is allowed
 
 
@@ -185,5 +198,53 @@ def test_ids_do_not_repeat_where_the_application_seeds_random():
     ids = set()
     for _ in range(3):
         random.seed(1)
-        ids |= {tracing.new_trace_id(), tracing.new_span_id()}
+        ids |= {spans.new_trace_id(), spans.new_span_id()}
     assert len(ids) == 6
+
+
+@pytest.mark.parametrize(
+    ("flags", "carried"), [("00", "00"), ("01", "01"), ("02", "02"), ("03", "03"), ("ff", "03"), ("fc", "00")]
+)
+def test_the_flags_that_are_known_are_carried_on_and_no_other(flags, carried):
+    span = start(traceparent=f"00-{TRACE}-{PARENT}-{flags}")
+    assert propagation.outgoing_headers(span)["traceparent"].endswith(f"-{carried}")
+
+
+def test_a_new_trace_says_that_its_id_is_random():
+    assert propagation.outgoing_headers(start())["traceparent"].endswith("-03")
+    assert propagation.outgoing_headers(start(rate=0.0))["traceparent"].endswith("-02")
+
+
+def test_an_id_that_only_x_headers_brought_is_not_said_to_be_random():
+    assert propagation.outgoing_headers(start(x_trace_id=UUID_TRACE))["traceparent"].endswith("-01")
+
+
+def test_the_callers_decision_to_sample_is_followed_whatever_the_rate():
+    assert start(rate=0.0, traceparent=f"00-{TRACE}-{PARENT}-01").sampled
+    assert not start(rate=1.0, traceparent=f"00-{TRACE}-{PARENT}-00").sampled
+
+
+def test_at_the_edge_the_decision_is_ones_own():
+    assert not start(trust=False, rate=0.0, traceparent=f"00-{TRACE}-{PARENT}-01").sampled
+
+
+def test_services_that_know_only_the_id_decide_alike():
+    low, high = "ffffffff-ffff-4fff-bf00-000000000000", "00000000-0000-4000-80ff-ffffffffffff"
+    assert not start(rate=0.001, x_trace_id=low).sampled
+    assert start(rate=0.001, x_trace_id=high).sampled
+    half = "00000000-0000-4000-8080-000000000000"
+    assert start(rate=0.5, x_trace_id=half).sampled
+    assert not start(rate=0.499999, x_trace_id=half).sampled
+    assert not start(rate=0.0, x_trace_id=high).sampled
+    assert start(rate=1.0, x_trace_id=low).sampled
+
+
+def test_about_the_share_is_sampled():
+    sampled = sum(start(rate=0.25).sampled for _ in range(4000))
+    assert 800 < sampled < 1200
+
+
+@pytest.mark.parametrize("header", ["a=" + "b" * 1_000_000, "," * 1_000_000, "a" * 30_000, "é=1", "a=1\r\nX: y"])
+def test_a_hostile_tracestate_leaves_the_trace_as_it_is(header):
+    span = start(traceparent=f"00-{TRACE}-{PARENT}-01", tracestate=header)
+    assert (span.trace_id, span.tracestate) == (TRACE, "")

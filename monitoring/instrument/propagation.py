@@ -8,66 +8,73 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from monitoring.instrument.tracing import Span, new_span_id, new_trace_id
+from monitoring.instrument.spans import Options, RequestSpan, Span, is_sampled, new_span_id, new_trace_id
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII | re.DOTALL)
 _X_TRACE_ID = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _X_SPAN_ID = re.compile(r"[0-9a-fA-F]{16}|" + _X_TRACE_ID.pattern)
 
-_MEMBER = re.compile(
-    r"(?:[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})"
-    r"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
-)
+_MEMBER = re.compile(r"([a-z0-9][a-z0-9_\-*/@]{0,255})=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]")
 _MAX_MEMBERS = 32
-_MAX_TRACESTATE = 4096  # 512 must be carried on at least; what is longer than this is not worth carrying
+_MAX_TRACESTATE = 4_096  # is carried on, of the 512 and more that should be
+_MAX_TRACESTATE_READ = 32 * 1024  # 32 members of the greatest length, and white space
+_LONG_MEMBER = 128
 
 _SAMPLED = 0x01
-
+_RANDOM = 0x02
+_FLAGS = {(False, False): "00", (True, False): "01", (False, True): "02", (True, True): "03"}
 
 TRACE_HEADERS = ("traceparent", "tracestate", "X-Trace-ID", "X-Span-ID")
 
 
-def start_request_span(meta: Mapping[str, Any], trust_incoming: bool) -> Span:
+def start_request_span(meta: Mapping[str, Any], options: Options) -> RequestSpan:
     """The span of an incoming request, from its WSGI-style headers: the continuation of the caller's trace, or a new one."""
-    if trust_incoming:
-        traceparent = meta.get("HTTP_TRACEPARENT")
-        if traceparent is not None:
-            span = _from_traceparent(traceparent, meta)
+    if options.trust_incoming:
+        if "HTTP_TRACEPARENT" in meta:
+            span = _from_traceparent(meta["HTTP_TRACEPARENT"], meta, options)
             if span is not None:
                 return span
-        x_trace_id = meta.get("HTTP_X_TRACE_ID")
-        if x_trace_id is not None:
-            span = _from_x_headers(x_trace_id, meta.get("HTTP_X_SPAN_ID", ""))
+        if "HTTP_X_TRACE_ID" in meta:
+            span = _from_x_headers(meta["HTTP_X_TRACE_ID"], meta.get("HTTP_X_SPAN_ID", ""), options)
             if span is not None:
                 return span
-    return Span(new_trace_id(), new_span_id())
+    return new_trace(options)
+
+
+def new_trace(options: Options) -> RequestSpan:
+    """A request span at the root of a trace; here it is decided whether the trace is sampled."""
+    span = RequestSpan(new_trace_id(), new_span_id(), options)
+    if options.sample_rate < 1:
+        span.sampled = is_sampled(span.trace_id, options.sample_rate)
+    return span
 
 
 def outgoing_headers(span: Span) -> dict[str, str]:
-    """The headers that carry the trace on with a call made within this span.
+    """The headers that carry the trace on from this span: of a call, best the call's own.
 
-    `traceparent` names a span of the call's own, the X-headers the request span: so spans link through the call, and log lines
-    link request to request.
+    `traceparent` names this span, the X-headers its request span: so spans link through the call, log lines request to request.
     """
+    request = span.request
     headers = {
-        "traceparent": f"00-{span.trace_id}-{new_span_id()}-{'01' if span.sampled else '00'}",
-        "X-Trace-ID": span.trace_id_spelled,
-        "X-Span-ID": span.span_id,
+        "traceparent": f"00-{request.trace_id}-{span.span_id}-{_FLAGS[request.sampled, request.random]}",
+        "X-Trace-ID": request.trace_id_spelled,
+        "X-Span-ID": request.span_id,
     }
-    if span.tracestate:
-        headers["tracestate"] = span.tracestate
+    if request.tracestate:
+        headers["tracestate"] = request.tracestate
     return headers
 
 
 def may_propagate(span: Span, host: str) -> bool:
-    """Whether calls to this host may carry the trace: see Span.propagate_to."""
-    if span.propagate_to is None:
+    """Whether calls to this host may carry the trace: see Options.propagate_to."""
+    names = span.request.options.propagate_to
+    if names is None:
         return True
     host = host.lower()
-    return any(host == name.lstrip(".") or (name.startswith(".") and host.endswith(name)) for name in span.propagate_to)
+    return any(host == name.lstrip(".") or (name.startswith(".") and host.endswith(name)) for name in names)
 
 
-def _from_traceparent(header: str, meta: Mapping[str, Any]) -> Span | None:
+def _from_traceparent(header: str, meta: Mapping[str, Any], options: Options) -> RequestSpan | None:
     match = _TRACEPARENT.fullmatch(header.strip(" \t"))
     if match is None:
         return None
@@ -76,7 +83,10 @@ def _from_traceparent(header: str, meta: Mapping[str, Any]) -> Span | None:
         return None
     if trace_id == "0" * 32 or parent_id == "0" * 16:
         return None
-    span = Span(trace_id, new_span_id(), parent_id, sampled=bool(int(flags, 16) & _SAMPLED))
+    span = RequestSpan(trace_id, new_span_id(), options)
+    span.parent_span_id = parent_id
+    bits = int(flags, 16)
+    span.sampled, span.random = bool(bits & _SAMPLED), bool(bits & _RANDOM)
     tracestate = meta.get("HTTP_TRACESTATE")
     if tracestate:
         span.tracestate = _valid_tracestate(tracestate)
@@ -89,13 +99,17 @@ def _from_traceparent(header: str, meta: Mapping[str, Any]) -> Span | None:
     return span
 
 
-def _from_x_headers(x_trace_id: str, x_span_id: str) -> Span | None:
+def _from_x_headers(x_trace_id: str, x_span_id: str, options: Options) -> RequestSpan | None:
+    """The caller says nothing about sampling: all services decide alike, by the trace id."""
     if not _X_TRACE_ID.fullmatch(x_trace_id):
         return None
     trace_id = _plain(x_trace_id)
     if trace_id == "0" * 32:
         return None
-    span = Span(trace_id, new_span_id(), trace_id_as_received=x_trace_id)
+    span = RequestSpan(trace_id, new_span_id(), options)
+    span.trace_id_as_received = x_trace_id
+    span.random = False  # as far as one can know
+    span.sampled = is_sampled(trace_id, options.sample_rate)
     if _X_SPAN_ID.fullmatch(x_span_id):
         parent_id = _plain(x_span_id)[:16]
         if parent_id != "0" * 16:
@@ -108,12 +122,27 @@ def _plain(identifier: str) -> str:
 
 
 def _valid_tracestate(header: str) -> str:
-    """The list as it is carried on, empty members dropped; nothing where one member is malformed or a key is repeated."""
-    if len(header) > _MAX_TRACESTATE:
+    """The list as it is carried on: without empty members and, of a key that is repeated, all but the first and so newest.
+
+    Nothing where a member is malformed or there are too many. Too long a list loses members as the specification says: those over
+    128 characters first, then from the end.
+    """
+    if len(header) > _MAX_TRACESTATE_READ:
         return ""
-    members = [member.strip(" \t") for member in header.split(",")]
-    members = [member for member in members if member]
-    keys = {member.partition("=")[0] for member in members}
-    if len(members) > _MAX_MEMBERS or len(keys) != len(members):
+    members: dict[str, str] = {}
+    for member in header.split(","):
+        member = member.strip(" \t")
+        if not member:
+            continue
+        match = _MEMBER.fullmatch(member)
+        if match is None:
+            return ""
+        members.setdefault(match[1], member)
+    if len(members) > _MAX_MEMBERS:
         return ""
-    return ",".join(members) if all(_MEMBER.fullmatch(member) for member in members) else ""
+    kept = list(members.values())
+    if len(",".join(kept)) > _MAX_TRACESTATE:
+        kept = [member for member in kept if len(member) <= _LONG_MEMBER]
+        while len(",".join(kept)) > _MAX_TRACESTATE:
+            kept.pop()
+    return ",".join(kept)

@@ -1,64 +1,123 @@
-"""Spans and the current span. Ids are W3C's: 32 and 16 lowercase hex digits, never zero."""
+"""The current span, and spans of one's own."""
 
 from __future__ import annotations
 
-import os
-import random
+import functools
+import inspect
+from collections.abc import Callable
 from contextvars import ContextVar, Token
-from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
 
-# Not the module's shared generator: an application that seeds it would repeat ids. Not a secret either, so no os.urandom.
-_random = random.Random()  # noqa: S311
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_random.seed)
+from monitoring.instrument.spans import RequestSpan, Span
+from monitoring.instrument.texts import bounded
 
-
-@dataclass(slots=True)
-class Span:
-    """The span of an incoming request: one service's part of a trace."""
-
-    trace_id: str
-    span_id: str
-    parent_span_id: str = ""
-    """Of the caller's span, in W3C's form; empty at the root of a trace."""
-    sampled: bool = True
-    tracestate: str = ""
-    trace_id_as_received: str = ""
-    """The spelling in which the trace id arrived (a Gin service sends UUIDs); X-headers and log lines keep it."""
-    parent_as_logged: str = ""
-    """The caller's request span in the spelling in which it arrived in X-Span-ID; empty where none did."""
-    propagate_to: tuple[str, ...] | None = None
-    """Hosts that calls may carry the trace to, ".example.com" with its subdomains; None is all."""
-
-    @property
-    def trace_id_spelled(self) -> str:
-        return self.trace_id_as_received or self.trace_id
-
-    @property
-    def parent_spelled(self) -> str:
-        return self.parent_as_logged or self.parent_span_id
-
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _current: ContextVar[Span | None] = ContextVar("monitoring_current_span", default=None)
 
+current_span = _current.get
+"""The innermost span that is being worked on in this thread or task; None outside a request."""
 
-def current_span() -> Span | None:
-    """The span that is being worked on in this thread or task; None outside a request."""
-    return _current.get()
+make_current = _current.set
+"""Make a span current; hand the token to `restore()` when it ends."""
 
-
-def make_current(span: Span) -> Token[Span | None]:
-    """Make a span current; hand the token to `restore()` when it ends."""
-    return _current.set(span)
+reset_current = _current.reset
 
 
 def restore(token: Token[Span | None]) -> None:
-    _current.reset(token)
+    try:
+        _current.reset(token)
+    except ValueError:  # ended in another context than it began in, as a generator can
+        _current.set(None if token.old_value is Token.MISSING else token.old_value)
 
 
-def new_trace_id() -> str:
-    return f"{_random.getrandbits(128) or 1:032x}"
+class span:
+    """A span of one's own, as context manager (`with`, `async with`) and as decorator of functions and coroutine functions::
+
+        with span("price basket", items=3) as current:
+            current.set_attribute("total", 12.5)
+
+    An exception that leaves it is recorded. Outside a request it does nothing.
+    """
+
+    __slots__ = ("_attributes", "_name", "_span", "_token")
+
+    def __init__(self, name: str, /, **attributes: object) -> None:
+        self._name = name
+        self._attributes = attributes
+        self._token: Token[Span | None] | None = None
+
+    def __enter__(self) -> Span:
+        parent = _current.get()
+        if parent is None:
+            self._span: Span = _outside()
+            return self._span
+        request = parent.request
+        self._span = current = Span(request, bounded(str(self._name), 128), parent.span_id)
+        if request.children is not None:
+            request.keep(current)
+            for name, value in self._attributes.items():
+                current.set_attribute(name, value)
+        self._token = _current.set(current)
+        return current
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._token is None:
+            return
+        if isinstance(error, Exception):  # not a cancelled task or a closed generator: those have not failed
+            self._span.record_exception(error)
+        self._span.end()
+        restore(self._token)
+
+    async def __aenter__(self) -> Span:
+        return self.__enter__()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.__exit__(kind, error, trace)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        name, attributes = self._name, self._attributes
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(f"span() cannot decorate the generator {function.__qualname__}: use `with span(...)` inside it.")
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def awaiting(*args: P.args, **kwargs: P.kwargs) -> Any:
+                with span(name, **attributes):
+                    return await function(*args, **kwargs)
+
+            return awaiting  # type: ignore[return-value]
+
+        @functools.wraps(function)
+        def calling(*args: P.args, **kwargs: P.kwargs) -> R:
+            with span(name, **attributes):
+                return function(*args, **kwargs)
+
+        return calling
 
 
-def new_span_id() -> str:
-    return f"{_random.getrandbits(64) or 1:016x}"
+def with_current_span(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, to be called in another thread with the span that is current here::
+
+        executor.submit(with_current_span(work), item)
+
+    Tasks of asyncio, and asyncio.to_thread(), have it by themselves. What a thread does after the request has ended is not kept.
+    """
+    current = _current.get()
+
+    @functools.wraps(function)
+    def calling(*args: P.args, **kwargs: P.kwargs) -> R:
+        token = _current.set(current)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _current.reset(token)
+
+    return calling
+
+
+def _outside() -> Span:
+    """Stands for a span where no request is: takes everything, keeps nothing."""
+    return Span(RequestSpan("", ""), "", "")
