@@ -22,6 +22,11 @@ def trace_log(service_name: str) -> Path:
     return LOGS / f"{service_name}.log"
 
 
+def spans(service_name: str) -> Path:
+    """What happened inside a service's requests, in OpenTelemetry's JSON."""
+    return LOGS / f"{service_name}.spans.jsonl"
+
+
 def output(process_name: str) -> Path:
     """What a process of the demo writes to its standard output and error."""
     return LOGS / f"{process_name}.out"

@@ -24,5 +24,8 @@ MONITORING = {
     "SERVICE_NAME": DEMO_SERVICE,
     "METRICS_PUBLIC": True,
     "TRACE_LOG": places.trace_log(DEMO_SERVICE),
+    "EXPORTERS": [
+        {"BACKEND": "monitoring.instrument.exporters.FileExporter", "OPTIONS": {"path": places.spans(DEMO_SERVICE)}},
+    ],
     "STATE_DIR": places.STATE / DEMO_SERVICE,
 }

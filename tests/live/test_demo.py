@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -180,6 +182,36 @@ def test_a_trace_leads_through_all_four_logs(running: Demo) -> None:
     assert spans["test-server2"][1] == spans["test-server1"][0]
     assert spans["test-server3"][1] == spans["test-server1"][0]
     assert spans["test-server4"][1] == spans["test-server2"][0]
+
+
+def test_a_trace_is_one_tree_of_spans_with_all_its_calls(running: Demo) -> None:
+    trace_id = requests.get(running.service("test-server1") + "/process", timeout=10).headers["X-Trace-ID"]
+
+    def spans() -> dict[str, Any]:
+        found = {}
+        for name in SERVICES:
+            for line in (running.folder / "logs" / f"{name}.spans.jsonl").read_text().splitlines():
+                for span in json.loads(line)["resourceSpans"][0]["scopeSpans"][0]["spans"]:
+                    if span["traceId"] == trace_id:
+                        found[span["spanId"]] = {"service": name, **span}
+        return found if len(found) == 7 else {}
+
+    found = wait_for(spans, what="four requests and three calls")
+
+    def path(span: dict[str, Any]) -> str:
+        """The services from the root to the span, with "→" for each call."""
+        step = f"{span['service']}{' →' if span['kind'] == 3 else ''}"
+        return f"{path(found[span['parentSpanId']])} {step}" if "parentSpanId" in span else step
+
+    assert sorted(map(path, found.values())) == [
+        "test-server1",
+        "test-server1 test-server1 →",
+        "test-server1 test-server1 →",
+        "test-server1 test-server1 → test-server2",
+        "test-server1 test-server1 → test-server2 test-server2 →",
+        "test-server1 test-server1 → test-server2 test-server2 → test-server4",
+        "test-server1 test-server1 → test-server3",
+    ]
 
 
 def test_every_service_answers_ping_and_serves_its_metrics(running: Demo) -> None:
