@@ -11,6 +11,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from monitoring.instrument import exporting, otlp
 from monitoring.instrument.exporters import FileExporter, Trace
@@ -212,7 +214,8 @@ def test_a_span_in_opentelemetrys_json():
     current.ended = None
     current.add_event("happened", why="because")
     current.ended = 100.5
-    (found,) = otlp.document("shop", [current])["resourceSpans"]
+    text = otlp.encode("shop", [current])
+    (found,) = json.loads(text)["resourceSpans"]
     assert {"key": "service.name", "value": {"stringValue": "shop"}} in found["resource"]["attributes"]
     (span,) = found["scopeSpans"][0]["spans"]
     (event,) = span.pop("events")
@@ -239,7 +242,7 @@ def test_a_span_in_opentelemetrys_json():
         ],
         "status": {"code": 2},
     }
-    json.dumps(span, allow_nan=False)
+    assert "NaN" not in text.replace('"NaN"', "")
 
 
 def test_a_file_that_cannot_be_written_is_said_once(caplog):
@@ -253,4 +256,18 @@ def test_a_file_that_cannot_be_written_is_said_once(caplog):
 def test_every_kind_has_its_number(kind):
     current = request_span()
     current.kind = kind
-    assert otlp.document("shop", [current])["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["kind"] in (1, 2, 3)
+    assert json.loads(otlp.encode("shop", [current]))["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["kind"] in (1, 2, 3)
+
+
+@given(st.text(), st.text(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False))
+def test_whatever_is_in_a_span_is_json_on_one_line(text, name, number, share):
+    current = request_span()
+    current.name, current.attributes = name, {text: text, "number": number, "share": share}
+    line = otlp.encode(text, [current])
+    assert len(line.splitlines()) == 1
+    span = json.loads(line)["resourceSpans"][0]["scopeSpans"][0]["spans"][0]
+    assert span["name"] == name
+    found = {item["key"]: item["value"] for item in span["attributes"]}
+    assert found["number"] == {"intValue": str(number)}
+    assert found["share"] == {"doubleValue": share}
+    assert text in ("number", "share") or found[text] == {"stringValue": text}

@@ -6,7 +6,6 @@ no room behind it, and neither costs a request anything.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,4 +42,4 @@ class FileExporter:
 
     def export(self, traces: Sequence[Trace]) -> None:
         for trace in traces:
-            self.file.write(json.dumps(otlp.document(trace.service_name, trace.spans), separators=(",", ":")) + "\n")
+            self.file.write(otlp.encode(trace.service_name, trace.spans) + "\n")

@@ -17,6 +17,8 @@ logger = logging.getLogger("monitoring")
 
 MAX_QUEUED = 2_048
 """Requests whose spans wait; what comes on top is dropped."""
+_HURRY = 64
+"""So many that wait wake the thread at once: what is exported young is still in the processor's cache."""
 _BATCH = 256
 _INTERVAL = 0.5
 """Seconds for which spans gather: waking a thread for each request would cost more than the rest of it."""
@@ -82,7 +84,7 @@ class ExportQueue:
         queue.append(request)
         if not self._is_awake:
             self._awaken()
-        elif len(queue) == MAX_QUEUED // 4:
+        elif len(queue) == _HURRY:
             self._hurry.set()
 
     def flush(self, seconds: float) -> bool:
