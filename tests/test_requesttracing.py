@@ -189,6 +189,13 @@ def test_a_status_of_500_and_more_is_an_error_without_an_exception():
     assert trace.spans[0].error == "503"
 
 
+def test_a_request_that_the_application_says_has_failed_is_kept():
+    with traced(SAMPLE_RATE=0.0):
+        response, trace = ask("/marked/")
+    assert response.status_code == 200
+    assert trace.spans[0].attributes["error.type"] == "shop.SoldOut"
+
+
 def test_what_matches_no_route_is_no_error_and_has_no_route(interface):
     with traced():
         _response, trace = ask("/nowhere/", interface)

@@ -138,6 +138,11 @@ def refusing(request):
     return HttpResponse(status=503)
 
 
+def marked(request):
+    current_span().set_error("shop.SoldOut")
+    return HttpResponse()
+
+
 def slow(request):
     time.sleep(0.02)
     return HttpResponse()
@@ -213,6 +218,7 @@ urlpatterns = [
     path(f"{view.__name__}/", view)
     for view in (
         plain, queries, async_queries, n_plus_one, flooding, huge_sql, broken_sql, failing, async_failing, unprintable, refusing,
+        marked,
         slow, logging_view, log_flood, left_open, threads, tasks, hop, savepoints, other_database,
     )
 ]  # fmt: skip
