@@ -1,36 +1,49 @@
 """What the pages show, read from the registry and the history: the dashboard's only reader of models. No HTTP in here.
 
 The number of queries does not depend on the number of services. The database adds up what SQL can add; histograms and status
-codes are JSON and are added here, from the newest MAX_DOCUMENTS intervals of the window, so that no page is without bound.
-An interval belongs to the window in which it ends, whole.
+codes are bytes and are added here, of the newest MAX_PACKED rows of the window, so that no page is without bound. An interval
+belongs to the window in which it ends, whole.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Case, F, IntegerField, Max, Min, OuterRef, Q, QuerySet, Subquery, Sum, Value, When
+from django.db.models import Count, F, Max, Min, OuterRef, Q, QuerySet, Subquery, Sum
 
-from monitoring import histogram
+from monitoring import histogram, packing
 from monitoring.dashboard import figures as numbers
 from monitoring.dashboard.conditions import Condition, is_overdue, judge
 from monitoring.dashboard.figures import Piece
 from monitoring.dashboard.rows import EndpointRow, Fleet, InstanceRow, ServicePage, ServiceRow
-from monitoring.dashboard.windows import Window
-from monitoring.models import Endpoint, Instance, Interval, Service
+from monitoring.dashboard.windows import Part, Window
+from monitoring.models import (
+    ROLLUPS,
+    Availability,
+    EndpointInterval,
+    Instance,
+    Interval,
+    Resolution,
+    RolledUp,
+    Service,
+    milliseconds,
+    moment,
+)
 
-MAX_DOCUMENTS = 20_000
-"""How many histograms, or status code counts, a page adds up: about half a second's worth."""
+_MILLISECOND = timedelta(milliseconds=1)
+
+MAX_PACKED = 100_000
+"""How many rows' histograms, or status codes, a page adds up: a quarter of a second's worth."""
 
 
 def fleet(window: Window, now: datetime) -> Fleet:
-    """Every service, five queries at most."""
+    """Every service."""
     services = list(Service.objects.prefetch_related("instances"))
-    read = _read(Interval.objects.filter(endpoint=None), services, window, now)
+    read = _read(services, window, now)
     rows = tuple(_service_row(service, read, now) for service in services)
     # What a service did before it fell silent is no part of what the fleet does now.
     current = [row for row in rows if row.as_of is None or row.condition in (Condition.UP, Condition.WARNING, Condition.FAILING)]
@@ -43,120 +56,156 @@ def fleet(window: Window, now: datetime) -> Fleet:
         figures=numbers.add_up([row.figures for row in current], merged),
         series=numbers.fleet_series(row.series for row in rows),
         silent_since=max(polls) if polls and silent else None,
-        documents_since=read.documents_since,
+        documents_since=read.packed.since,
     )
 
 
 def service(pk: int, window: Window, now: datetime) -> ServicePage | None:
-    """One service, eight queries at most; None where there is no such service."""
+    """One service; None where there is no such service."""
     found = Service.objects.prefetch_related("instances").filter(pk=pk).first()
     if found is None:
         return None
-    totals = Interval.objects.filter(service=found, endpoint=None)
-    read = _read(totals, [found], window, now)
+    read = _read([found], window, now)
     head = _service_row(found, read, now)
-    pieces = read.pieces.get(found.pk, [])
-    shown = Q(end__gt=now - window.length)
-    if head.as_of is not None:
-        shown = Q(pk__in=[])  # the latest interval of each instance
-        for piece in pieces:
-            shown |= Q(instance=piece.instance_id, end=piece.end)
-    endpoints, documents_since = _endpoints(
-        Interval.objects.filter(shown, service=found, endpoint__isnull=False), numbers.covered_seconds(pieces)
-    )
+    shown = [_of(part) for part in read.parts] if head.as_of is None else [read.latest[pk]]
+    packed = _Packed(MAX_PACKED)
+    endpoints, idle = _endpoints(found, shown, numbers.covered_seconds(read.pieces.get(pk, [])), packed)
+    answered = _availability(found, read.parts)
     return ServicePage(
         head=head,
-        instances=tuple(_instance_row(instance, found) for instance in found.instances.all()),
+        instances=tuple(_instance_row(instance, found, answered.get(instance.pk)) for instance in found.instances.all()),
         endpoints=tuple(endpoints),
-        idle_endpoints=max(0, Endpoint.objects.filter(service=found).count() - len(endpoints)),
-        documents_since=documents_since or read.documents_since,
+        idle_endpoints=idle,
+        documents_since=packed.since or read.packed.since,
     )
+
+
+@dataclass(slots=True)
+class _Packed:
+    """How many packed rows of a window were read; of more than MAX_PACKED the newest."""
+
+    left: int
+    since: datetime | None = None
+    """The end of the oldest one that was read, where not all were."""
+
+    def read(self, rows: QuerySet[Any, Any], number: int) -> Iterator[Any]:
+        """Of a query whose second column is `end`, and which has so many rows, those that may still be read."""
+        if number <= self.left:
+            self.left -= number
+            yield from rows.iterator(chunk_size=2000)
+            return
+        for row in rows.order_by("-end")[: self.left].iterator(chunk_size=2000):
+            self.since = moment(row[1])
+            yield row
+        self.left = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
     """What the history holds on some services, by service."""
 
-    pieces: Mapping[int, list[Piece]]
-    buckets: Mapping[int, dict[int, int]]
-    outdated: Mapping[int, datetime]
-    """Services whose pieces are from before the window: the latest interval's end."""
+    parts: Sequence[Part]
     edges: Sequence[datetime]
-    documents_since: datetime | None
+    pieces: dict[int, list[Piece]] = field(default_factory=dict)
+    buckets: dict[int, dict[int, int]] = field(default_factory=dict)
+    outdated: dict[int, datetime] = field(default_factory=dict)
+    """Services whose pieces are from before the window: the latest interval's end."""
+    latest: dict[int, Q] = field(default_factory=dict)
+    """Which rows these pieces are."""
+    packed: _Packed = field(default_factory=lambda: _Packed(MAX_PACKED))
 
 
-def _read(totals: QuerySet[Interval], services: Sequence[Service], window: Window, now: datetime) -> _Read:
+def _read(services: Sequence[Service], window: Window, now: datetime) -> _Read:
+    """The services' intervals in the window, or, where a service has none there, the latest one of each instance."""
     edges = window.edges(now)
-    current = totals.filter(end__gt=now - window.length)
+    pks = [service.pk for service in services]
+    instances = {instance.pk for service in services for instance in service.instances.all()}
+    read = _Read(window.parts(now, _rolled_up(pks)), edges)
     pieces: dict[int, list[Piece]] = defaultdict(list)
-    steps = [When(end__lte=edge, then=Value(index)) for index, edge in enumerate(edges[1:-1])]
-    step = Case(*steps, default=Value(len(edges) - 2), output_field=IntegerField())
-    for row in _summed(current.annotate(step=step).values("service_id", "instance_id", "step")):
-        pieces[row["service_id"]].append(_piece(row))
-    documents = current.filter(buckets__isnull=False).order_by("-end").values_list("service_id", "end", "buckets")
-    histograms: dict[int, list[dict[int, int]]] = defaultdict(list)
-    oldest, number = None, 0
-    for service_id, end, buckets in documents[:MAX_DOCUMENTS].iterator(chunk_size=2000):
-        histograms[service_id].append(_integer_keys(buckets))
-        oldest, number = end, number + 1
-    outdated: dict[int, datetime] = {}
-    missing = [service.pk for service in services if service.pk not in pieces]
-    for row in _latest(missing) if missing else ():
-        service_id = row["service_id"]
-        pieces[service_id].append(_piece(row))
-        outdated[service_id] = max(row["last_end"], outdated.get(service_id, row["last_end"]))
+    histograms: dict[int, packing.BucketSum] = defaultdict(packing.BucketSum)
+    first, step, last = milliseconds(edges[0]), window.step // _MILLISECOND, len(edges) - 2
+    for part in read.parts:
+        rows = Interval.objects.filter(_of(part), service__in=pks)
+        number = 0
+        offset = F("end") - first - 1
+        groups = rows.annotate(at=offset - offset % step).values("service_id", "instance_id", "at")
+        sums = _summed(groups).annotate(first_start=Min(F("end") - F("covered")), time=Sum("covered"))
+        for row in sums.iterator(chunk_size=2000):
+            pieces[row["service_id"]].append(_piece(row, instances, min(row["at"] // step, last)))
+            number += row["rows"]
+        packed = rows.filter(buckets__isnull=False).order_by().values_list("service_id", "end", "buckets")
+        for service_id, _, buckets in read.packed.read(packed, number):
+            histograms[service_id].add(buckets)
+    for row in _latest([pk for pk in pks if pk not in pieces]):
+        pk, end = row["service_id"], moment(row["last_end"])
+        pieces[pk].append(_piece(row, instances, 0))
+        read.outdated[pk] = max(end, read.outdated.get(pk, end))
+        which = Q(resolution=row["resolution"], instance_id=row["instance_id"], end=row["last_end"])
+        read.latest[pk] = read.latest[pk] | which if pk in read.latest else which
         if row["buckets"] is not None:
-            histograms[service_id].append(_integer_keys(row["buckets"]))
-    return _Read(
-        pieces=pieces,
-        buckets={service_id: histogram.merge(parts) for service_id, parts in histograms.items()},
-        outdated=outdated,
-        edges=edges,
-        documents_since=oldest if number == MAX_DOCUMENTS else None,
-    )
+            histograms[pk].add(row["buckets"])
+    read.pieces.update({pk: numbers.merged(parts) for pk, parts in pieces.items()})
+    read.buckets.update({pk: total.buckets() for pk, total in histograms.items()})
+    return read
 
 
-def _summed(groups: QuerySet[Interval, Any]) -> Iterator[dict[str, Any]]:
-    """Sums over each group of intervals, under names that are none of the model's."""
-    summed: QuerySet[Interval, dict[str, Any]] = groups.order_by().annotate(
-        first_start=Min("start"),
+def _rolled_up(pks: Sequence[int]) -> dict[Resolution, int]:
+    """Up to when the rollups of all these services are there."""
+    until = RolledUp.objects.filter(service__in=pks).aggregate(**{one.name: Min(one.column) for one in ROLLUPS})
+    return {resolution: until[resolution.name] or 0 for resolution in ROLLUPS}
+
+
+def _of(part: Part) -> Q:
+    condition = Q(resolution=part.resolution, end__gt=part.after)
+    return condition if part.until is None else condition & Q(end__lte=part.until)
+
+
+def _summed(groups: QuerySet[Any, Any]) -> QuerySet[Any, dict[str, Any]]:
+    """Sums over each group of rows, under names that are none of the model's."""
+    return groups.order_by().annotate(
         last_end=Max("end"),
-        covered=Sum(F("end") - F("start")),
         requests=Sum("count"),
         failed=Sum("errors"),
         seconds=Sum("duration_sum"),
         longest=Max("duration_max"),
+        rows=Count("pk"),
     )
-    return summed.iterator(chunk_size=2000)
 
 
-def _latest(service_ids: list[int]) -> Iterable[dict[str, Any]]:
-    """The latest total of each instance of these services, with its histogram."""
-    same = Interval.objects.filter(service=OuterRef("service"), instance=OuterRef("pk"), endpoint=None)
-    newest = Instance.objects.filter(service__in=service_ids).annotate(newest=Subquery(same.order_by("-end").values("pk")[:1]))
-    latest: Iterable[dict[str, Any]] = Interval.objects.filter(pk__in=newest.values("newest")).values(
-        "service_id",
-        "instance_id",
-        "buckets",
-        step=Value(0),
-        first_start=F("start"),
-        last_end=F("end"),
-        covered=F("end") - F("start"),
-        requests=F("count"),
-        failed=F("errors"),
-        seconds=F("duration_sum"),
-        longest=F("duration_max"),
-    )
-    return latest
+def _latest(pks: Iterable[int]) -> Iterator[dict[str, Any]]:
+    """The latest row of each instance of these services, at the finest resolution at which the service has any."""
+    missing = set(pks)
+    for resolution in Resolution:
+        if not missing:
+            return
+        same = Interval.objects.filter(service=OuterRef("service"), resolution=resolution, instance_id=OuterRef("pk"))
+        newest = Instance.objects.filter(service__in=missing).annotate(newest=Subquery(same.order_by("-end").values("pk")[:1]))
+        latest = Interval.objects.filter(pk__in=newest.order_by().values("newest")).values(
+            "service_id",
+            "instance_id",
+            "resolution",
+            "buckets",
+            first_start=F("end") - F("covered"),
+            last_end=F("end"),
+            time=F("covered"),
+            requests=F("count"),
+            failed=F("errors"),
+            seconds=F("duration_sum"),
+            longest=F("duration_max"),
+        )
+        for row in list(latest):
+            missing.discard(row["service_id"])
+            yield row
 
 
-def _piece(row: Mapping[str, Any]) -> Piece:
+def _piece(row: Mapping[str, Any], instances: Container[int], step: int = 0) -> Piece:
+    end = moment(row["last_end"])
     return Piece(
-        row["instance_id"],
-        row.get("step", 0),
-        row["first_start"],
-        row["last_end"],
-        row["covered"].total_seconds(),
+        row["instance_id"] if row["instance_id"] in instances else None,
+        step,
+        moment(row["first_start"]) if "first_start" in row else end,
+        end,
+        row.get("time", 0) / 1000,
         row["requests"],
         row["failed"],
         row["seconds"],
@@ -186,7 +235,7 @@ def _service_row(service: Service, read: _Read, now: datetime) -> ServiceRow:
     )
 
 
-def _instance_row(instance: Instance, service: Service) -> InstanceRow:
+def _instance_row(instance: Instance, service: Service, availability: float | None) -> InstanceRow:
     if not service.enabled:
         condition = Condition.PAUSED
     elif instance.last_error:
@@ -205,33 +254,51 @@ def _instance_row(instance: Instance, service: Service) -> InstanceRow:
         instance.warning,
         instance.failures,
         instance.poll_duration,
+        availability,
     )
 
 
-def _endpoints(intervals: QuerySet[Interval], covered: Mapping[int | None, float]) -> tuple[list[EndpointRow], datetime | None]:
-    pieces: dict[tuple[int, str, str], list[Piece]] = defaultdict(list)
-    for row in _summed(intervals.values("endpoint_id", "endpoint__method", "endpoint__route", "instance_id")):
-        pieces[row["endpoint_id"], row["endpoint__method"], row["endpoint__route"]].append(_piece(row))
-    histograms: dict[int, list[dict[int, int]]] = defaultdict(list)
-    codes: dict[int, list[dict[int, int]]] = defaultdict(list)
-    oldest, number = None, 0
-    documents = intervals.order_by("-end").values_list("endpoint_id", "end", "status_codes", "buckets")
-    for endpoint_id, end, status_codes, buckets in documents[:MAX_DOCUMENTS].iterator(chunk_size=2000):
-        codes[endpoint_id].append(_integer_keys(status_codes))
-        if buckets is not None:
-            histograms[endpoint_id].append(_integer_keys(buckets))
-        oldest, number = end, number + 1
-    rows = [
+def _endpoints(
+    service: Service, shown: Iterable[Q], covered: Mapping[int | None, float], packed: _Packed
+) -> tuple[list[EndpointRow], int]:
+    """The endpoints at which something happened, and how many others there are."""
+    names = {pk: (method, route) for pk, method, route in service.endpoints.order_by().values_list("pk", "method", "route")}
+    instances = {instance.pk for instance in service.instances.all()}
+    pieces: dict[int, list[Piece]] = defaultdict(list)
+    histograms: dict[int, packing.BucketSum] = defaultdict(packing.BucketSum)
+    codes: dict[int, dict[int, int]] = defaultdict(dict)
+    for condition in shown:
+        rows = EndpointInterval.objects.filter(condition, service=service)
+        number = 0
+        for row in _summed(rows.values("endpoint_id", "instance_id")):
+            pieces[row["endpoint_id"]].append(_piece(row, instances))
+            number += row["rows"]
+        documents = rows.order_by().values_list("endpoint_id", "end", "status_codes", "buckets")
+        for endpoint_id, _, status_codes, buckets in packed.read(documents, number):
+            answers = codes[endpoint_id]
+            for code, count in packing.unpack_codes(status_codes).items():
+                answers[code] = answers.get(code, 0) + count
+            if buckets is not None:
+                histograms[endpoint_id].add(buckets)
+    found = [
         EndpointRow(
-            method,
-            route,
-            numbers.sum_up(parts, covered, histogram.merge(histograms[endpoint_id])),
-            tuple(sorted(histogram.merge(codes[endpoint_id]).items())),
+            *names[pk],
+            numbers.sum_up(parts, covered, histograms[pk].buckets()),
+            tuple(sorted(codes[pk].items())),
         )
-        for (endpoint_id, method, route), parts in pieces.items()
+        for pk, parts in pieces.items()
+        if pk in names  # else it was deleted with its service just now
     ]
-    return rows, oldest if number == MAX_DOCUMENTS else None
+    return found, max(0, len(names) - len(found))
 
 
-def _integer_keys(counts: Mapping[str, int]) -> dict[int, int]:
-    return {int(key): count for key, count in counts.items()}
+def _availability(service: Service, parts: Iterable[Part]) -> dict[int, float]:
+    """The share of polls that each instance answered."""
+    polls: dict[int, int] = defaultdict(int)
+    failures: dict[int, int] = defaultdict(int)
+    for part in parts:
+        rows = Availability.objects.filter(_of(part), service=service).order_by().values("instance_id")
+        for row in rows.annotate(polled=Sum("polls"), failed=Sum("failures")):
+            polls[row["instance_id"]] += row["polled"]
+            failures[row["instance_id"]] += row["failed"]
+    return {pk: 1 - failures[pk] / number for pk, number in polls.items() if number}
