@@ -32,7 +32,7 @@ def _width(largest: int) -> str:
 
 
 def pack_buckets(buckets: Mapping[int, int]) -> bytes:
-    """`{bucket index: count}` as: the first index (a signed byte), the format letter of the counts, every count up to the last one.
+    """`{bucket index: count}` as: the first index (a signed byte), the format letter of the counts, all counts up to the last.
 
     Raises OverflowError where a count is beyond 64 bits, and struct.error where an index is none of histogram's.
     """
@@ -84,7 +84,7 @@ def unpack_buckets(packed: bytes) -> dict[int, int]:
 
 
 def pack_codes(codes: Mapping[int, int]) -> bytes:
-    """`{status code: count}` as: the format letter of the counts, then each code in two bytes, with its count. Raises OverflowError."""
+    """`{status code: count}` as: the format letter of the counts, then codes (two bytes) and counts. Raises OverflowError."""
     if not codes:
         return b""
     letter = _width(max(codes.values()))

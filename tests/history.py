@@ -40,7 +40,7 @@ def add_interval(
     buckets: dict[int, int] | None = None,
     resolution: Resolution = Resolution.POLL,
 ) -> None:
-    """One row of history: the interval of an instance, or the share of one endpoint of it. A number stands for a deleted instance."""
+    """One row of history: the interval of an instance, or one endpoint's share. A number stands for a deleted instance."""
     fields = {
         "service": instance.service if isinstance(instance, Instance) else service,
         "instance_id": instance.pk if isinstance(instance, Instance) else instance,

@@ -34,10 +34,12 @@ SECONDS = 20.0
 
 def mark(service_id: int, first: int) -> RolledUp:
     """How far the service is rolled up; from the stretches on in which `first` lies, where this is its first row."""
-    for found in RolledUp.objects.filter(pk=service_id):
+    found: RolledUp | None = RolledUp.objects.filter(pk=service_id).first()
+    if found is not None:
         return found
     before = {resolution.column: (first - 1) // resolution.length * resolution.length for resolution in ROLLUPS}
-    return RolledUp.objects.create(service_id=service_id, **before)
+    created: RolledUp = RolledUp.objects.create(service_id=service_id, **before)
+    return created
 
 
 def late(rolled_up: RolledUp, polled: Sequence[AnyRow]) -> list[AnyRow]:

@@ -24,7 +24,7 @@ class IntervalRow(NamedTuple):
     resolution: int
     end: int
     instance_id: int
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple's method of this name is not called
     errors: int
     duration_sum: float
     duration_max: float | None
@@ -41,7 +41,7 @@ class EndpointRow(NamedTuple):
     resolution: int
     end: int
     instance_id: int
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple's method of this name is not called
     errors: int
     duration_sum: float
     duration_max: float | None
@@ -107,11 +107,12 @@ def insert(rows: Sequence[Row]) -> None:
     model = MODELS[type(rows[0])]
     connection = connections[router.db_for_write(model)]
     quote = connection.ops.quote_name
-    columns = ", ".join(quote(model._meta.get_field(name).column) for name in type(rows[0])._fields)
-    one = f"({', '.join(['%s'] * len(rows[0]))})"
-    statement = f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES "
+    column_of = {field.attname: str(field.column) for field in model._meta.concrete_fields}
+    columns = ", ".join(quote(column_of[name]) for name in type(rows[0])._fields)
+    values = ", ".join(["%s"] * len(rows[0]))
+    statement = f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES ({values})"  # noqa: S608 (names of the models')
     with connection.cursor() as cursor:
-        cursor.executemany(statement + one, rows)
+        cursor.executemany(statement, rows)
 
 
 def read(kind: type[AnyRow], condition: Q) -> Iterator[AnyRow]:
@@ -166,7 +167,7 @@ def add_up_intervals(rows: Iterable[IntervalRow], resolution: Resolution) -> lis
 
 
 def add_up_endpoints(rows: Iterable[EndpointRow], resolution: Resolution, ends: Mapping[int, int]) -> list[EndpointRow]:
-    """One row an instance and endpoint, as above; `ends` gives the end of each instance's interval, which is that of its parts."""
+    """One row an instance and endpoint, as above; `ends` gives the end of each instance's interval, and so of its parts."""
     sums: dict[tuple[int, int, int], _Sum] = defaultdict(_Sum)
     for row in rows:
         sums[row.service_id, row.instance_id, row.endpoint_id].add(row)

@@ -162,7 +162,7 @@ def _of(part: Part) -> Q:
 
 def _summed(groups: QuerySet[Any, Any]) -> QuerySet[Any, dict[str, Any]]:
     """Sums over each group of rows, under names that are none of the model's."""
-    return groups.order_by().annotate(
+    summed: QuerySet[Any, dict[str, Any]] = groups.order_by().annotate(
         last_end=Max("end"),
         requests=Sum("count"),
         failed=Sum("errors"),
@@ -170,6 +170,7 @@ def _summed(groups: QuerySet[Any, Any]) -> QuerySet[Any, dict[str, Any]]:
         longest=Max("duration_max"),
         rows=Count("pk"),
     )
+    return summed
 
 
 def _latest(pks: Iterable[int]) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,7 @@ measured this is the smallest and the fastest to add up. Rows are only ever adde
 
 from __future__ import annotations
 
+import enum
 from datetime import datetime, timedelta, timezone
 
 from django.db import models
@@ -27,7 +28,7 @@ def moment(stamp: int) -> datetime:
     return _EPOCH + stamp * _MILLISECOND
 
 
-class Resolution(models.IntegerChoices):
+class Resolution(enum.IntEnum):
     """How much time one row stands for, in seconds. Rollups begin and end at multiples of it since the epoch, in UTC."""
 
     POLL = 0
@@ -79,7 +80,7 @@ class Endpoint(models.Model):
 class RolledUp(models.Model):
     """Up to when a service's history is rolled up: rows that end later are in no rollup yet. In milliseconds.
 
-    What is stored with an earlier end, which a clock that was set back or a slow second collector can cause, is stored as rollups too.
+    What is stored with an earlier end (a clock that was set back, a slow second collector) is stored as rollups too.
     """
 
     service = models.OneToOneField(Service, models.CASCADE, primary_key=True, related_name="rolled_up")
@@ -95,14 +96,14 @@ class RolledUp(models.Model):
 
 
 class Row(models.Model):
-    """What all tables of the history share, in the order of their index: a service's rows of one resolution in one stretch of time.
+    """What all tables of the history share, in the order of their index: one service, one resolution, a stretch of time.
 
-    There may be several rows of one instance and time: readers add up. An instance's number stays when the instance is deleted, and
-    is never given to another.
+    There may be several rows of one instance and time: readers add up. An instance's number stays when the instance is
+    deleted, and is never given to another.
     """
 
     service = models.ForeignKey(Service, models.CASCADE, related_name="+", db_index=False)
-    resolution = models.IntegerField(choices=Resolution.choices, default=Resolution.POLL)
+    resolution = models.IntegerField(default=Resolution.POLL.value)
     end = models.BigIntegerField()
     """Of the last interval in it, where it is a rollup."""
     instance_id = models.BigIntegerField()
@@ -112,7 +113,7 @@ class Row(models.Model):
         indexes = [models.Index(fields=["service", "resolution", "end"], name="%(app_label)s_%(class)s_ix")]
 
     def __str__(self) -> str:
-        return f"{self.service}: {Resolution(self.resolution).label} to {moment(self.end):%Y-%m-%d %H:%M:%S}"
+        return f"{self.service}: {Resolution(self.resolution).name.lower()} to {moment(self.end):%Y-%m-%d %H:%M:%S}"
 
 
 class Counts(Row):

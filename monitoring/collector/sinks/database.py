@@ -16,6 +16,7 @@ from django.db.models import F
 from monitoring import wire
 from monitoring.collector import baselines, intervals, rollups, rows
 from monitoring.collector.intervals import InstanceInterval
+from monitoring.collector.rows import AvailabilityRow, EndpointRow, IntervalRow
 from monitoring.collector.sinks.base import PolledInstance
 from monitoring.models import Baseline, Endpoint, Instance, Service, milliseconds
 
@@ -138,21 +139,23 @@ def _save_history(
     if not outcomes:
         return
     ids = _endpoint_ids(service, {(one.method, one.route) for _, interval in found for one in interval.endpoints})
-    polls, totals, shares = [], [], []
+    polls: list[AvailabilityRow] = []
+    totals: list[IntervalRow] = []
+    shares: list[EndpointRow] = []
+    pk = service.pk
     for instance, outcome in outcomes:
         end = milliseconds(outcome.polled_at)
-        polls.append(rows.poll(service.pk, instance.pk, end, outcome.poll_duration, failed=outcome.document is None))
+        polls.append(rows.poll(pk, instance.pk, end, outcome.poll_duration, failed=outcome.document is None))
     for instance, interval in found:
         end = milliseconds(interval.end)
         covered = end - milliseconds(interval.start)
         total = intervals.total(interval.endpoints)
-        totals.append(rows.polled_interval(service.pk, instance.pk, end, covered, int(interval.reset), total))
-        for one in interval.endpoints:
-            shares.append(rows.polled_endpoint(service.pk, instance.pk, end, ids[one.method, one.route], one))
-    rolled_up = rollups.mark(service.pk, min(row.end for row in polls))
-    for made in (polls, totals, shares):
-        rows.insert(made)
-        rows.insert(rollups.late(rolled_up, made))
+        totals.append(rows.polled_interval(pk, instance.pk, end, covered, int(interval.reset), total))
+        shares += [rows.polled_endpoint(pk, instance.pk, end, ids[one.method, one.route], one) for one in interval.endpoints]
+    rolled_up = rollups.mark(pk, min(row.end for row in polls))
+    rows.insert([*polls, *rollups.late(rolled_up, polls)])
+    rows.insert([*totals, *rollups.late(rolled_up, totals)])
+    rows.insert([*shares, *rollups.late(rolled_up, shares)])
 
 
 def _endpoint_ids(service: Service, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], int]:

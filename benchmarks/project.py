@@ -1,0 +1,26 @@
+"""A Django project around a database file, for benchmarks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import django
+from django.conf import settings
+
+
+def setup(path: Path) -> None:
+    """Configure Django with this SQLite database, as docs/history.md recommends it."""
+    settings.configure(
+        SECRET_KEY="benchmark",
+        USE_TZ=True,
+        INSTALLED_APPS=["monitoring"],
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+        DATABASES={
+            "default": {
+                "ENGINE": "django.db.backends.sqlite3",
+                "NAME": path,
+                "OPTIONS": {"init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"},
+            }
+        },
+    )
+    django.setup()
