@@ -27,6 +27,16 @@ def test_histograms_add_up_exactly(several: list[dict[int, int]]) -> None:
     assert total.buckets() == histogram.merge(several)
 
 
+@pytest.mark.parametrize("largest", [2**8 - 1, 2**16 - 1, 2**64 - 1])
+def test_however_many_of_the_largest_are_added(largest: int) -> None:
+    packed = packing.pack_buckets(dict.fromkeys(range(histogram.MIN_INDEX, histogram.MAX_INDEX + 1), largest))
+    total = packing.BucketSum()
+    for _ in range(70_000):
+        total.add(packed)
+    assert set(total.buckets().values()) == {70_000 * largest}
+    assert len(total.buckets()) == histogram.BUCKET_COUNT
+
+
 @given(st.dictionaries(st.integers(0, 999), COUNTS))
 def test_status_codes_come_back(codes: dict[int, int]) -> None:
     packed = packing.pack_codes(codes)

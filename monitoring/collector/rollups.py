@@ -31,12 +31,13 @@ BATCH = 1000
 SECONDS = 20.0
 """How long a round rolls up and prunes at most; the next one goes on with what is left."""
 
+_COLUMNS = tuple(resolution.column for resolution in ROLLUPS)
+
 
 def mark(service_id: int, first: int) -> RolledUp:
     """How far the service is rolled up; from the stretches on in which `first` lies, where this is its first row."""
-    found: RolledUp | None = RolledUp.objects.filter(pk=service_id).first()
-    if found is not None:
-        return found
+    for known in rows.select(RolledUp, _COLUMNS, service_id):
+        return RolledUp(service_id=service_id, **dict(zip(_COLUMNS, known, strict=True)))
     before = {resolution.column: (first - 1) // resolution.length * resolution.length for resolution in ROLLUPS}
     created: RolledUp = RolledUp.objects.create(service_id=service_id, **before)
     return created

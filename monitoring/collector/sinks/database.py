@@ -162,8 +162,7 @@ def _endpoint_ids(service: Service, wanted: set[tuple[str, str]]) -> dict[tuple[
     """The primary keys of endpoints by method and route; those that are new are created."""
 
     def known() -> dict[tuple[str, str], int]:
-        found = service.endpoints.order_by().values_list("method", "route", "pk")
-        return {(method, route): pk for method, route, pk in found}
+        return {(method, route): pk for method, route, pk in rows.select(Endpoint, ("method", "route", "id"), service.pk)}
 
     ids = known() if wanted else {}
     missing = sorted(wanted - ids.keys())
