@@ -17,6 +17,16 @@ _WIDTHS = ((1 << 8, "B"), (1 << 16, "H"), (1 << 32, "I"), (1 << 64, "Q"))
 _FORMATS = {ord(letter): letter for _, letter in _WIDTHS}
 
 
+@cache  # struct's own holds a hundred formats
+def _histogram_of(letter: str, number: int) -> struct.Struct:
+    return struct.Struct(f"<bB{number}{letter}")
+
+
+@cache
+def _codes_of(letter: str, number: int) -> struct.Struct:
+    return struct.Struct(f"<B{f'H{letter}' * number}")
+
+
 def _width(largest: int) -> str:
     for limit, letter in _WIDTHS:
         if largest < limit:
@@ -35,7 +45,7 @@ def pack_buckets(buckets: Mapping[int, int]) -> bytes:
     letter = _width(max(buckets.values()))
     get = buckets.get
     counts = [get(index, 0) for index in range(first, last + 1)]
-    return struct.pack(f"<bB{len(counts)}{letter}", first, ord(letter), *counts)
+    return _histogram_of(letter, len(counts)).pack(first, ord(letter), *counts)
 
 
 class _Lanes:
@@ -137,7 +147,7 @@ def pack_codes(codes: Mapping[int, int]) -> bytes:
         return b""
     letter = _width(max(codes.values()))
     flat = [number for item in sorted(codes.items()) for number in item]
-    return struct.pack(f"<B{f'H{letter}' * len(codes)}", ord(letter), *flat)
+    return _codes_of(letter, len(codes)).pack(ord(letter), *flat)
 
 
 def unpack_codes(packed: bytes) -> dict[int, int]:
