@@ -3,8 +3,8 @@
     python -m benchmarks.history [--services 100] [--endpoints 20] [--share 1.0] [--keep FILE]
 
 Every endpoint has requests in every interval, which is the most there can be. Rows are written as the collector writes them,
-those of each resolution as far back as it is kept by default. The queries are the pages' own; a page's time is that of all its
-queries and of what is made of their rows. Medians, the file in the operating system's cache.
+those of each resolution as far back as it is kept by default. The queries are the pages' own, with their rows fetched; a page's
+time is that of all its queries and of what Python makes of them. Medians, the file in the operating system's cache.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 from benchmarks.project import setup
@@ -118,42 +119,48 @@ def pool(seconds: int) -> Iterator[tuple[int, int, float, float, bytes, bytes]]:
 
 
 def report_size(path: Path) -> None:
-    from django.db import connection
-
     from monitoring.collector import rows
 
     counts = {model.__name__: model._default_manager.count() for model in rows.MODELS.values()}
     size = os.path.getsize(path)
     print(f"{size / 1e9:.2f} GB, {size / sum(counts.values()):.0f} bytes a row", counts)
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA cache_size")
-        print("cache_size", *cursor.fetchone())
 
 
 def report_queries() -> None:
-    from django.db import connection
-    from django.test.utils import CaptureQueriesContext
-
     from monitoring.dashboard import queries
     from monitoring.dashboard.windows import WINDOWS
     from monitoring.models import Service
 
     pk = Service.objects.order_by("pk")[Service.objects.count() // 2].pk
-    print(f"{'window':8} {'fleet: page':>12} {'worst query':>12} {'service: page':>14} {'worst query':>12}   (ms)")
+    heads = ("page", "queries", "worst")
+    print(f"{'ms':6}" + "".join(f"{page + ' ' + head:>17}" for page in ("fleet", "service") for head in heads))
     for window in WINDOWS.values():
-        cells = []
-        for page in (lambda w: queries.fleet(w, NOW), lambda w: queries.service(pk, w, NOW)):
-            times, worst = [], []
-            for _ in range(5):
-                begun = time.perf_counter()
-                page(window)
-                times.append(time.perf_counter() - begun)
-            for _ in range(3):
-                with CaptureQueriesContext(connection) as captured:
-                    page(window)
-                worst.append(max(float(query["time"]) for query in captured))
-            cells += [statistics.median(times) * 1000, statistics.median(worst) * 1000]
-        print(f"{window.key:8} {cells[0]:>12.0f} {cells[1]:>12.0f} {cells[2]:>14.0f} {cells[3]:>12.0f}")
+        cells: list[float] = []
+        for page in (partial(queries.fleet, window, NOW), partial(queries.service, pk, window, NOW)):
+            each = query_times(page)
+            cells += [statistics.median(timed(page) for _ in range(7)), sum(each), max(each)]
+        print(f"{window.key:6}" + "".join(f"{1000 * cell:>17.0f}" for cell in cells))
+
+
+def query_times(page: Callable[[], object]) -> list[float]:
+    """How long the database takes for each query of a page, its rows fetched; medians of five, in seconds."""
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    def run(statement: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            cursor.fetchall()
+
+    with CaptureQueriesContext(connection) as captured:
+        page()
+    return [statistics.median(timed(partial(run, query["sql"])) for _ in range(5)) for query in captured]
+
+
+def timed(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
 
 
 if __name__ == "__main__":

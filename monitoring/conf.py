@@ -223,7 +223,7 @@ class Settings:
             raise SettingError("INFLUXDB has a URL but no BUCKET.", hint)
         return InfluxDB(parts["URL"], parts["TOKEN"], parts["ORG"], parts["BUCKET"])
 
-    @setting("E015")
+    @setting("E017")
     def RETENTION(self, value: Any) -> Retention:
         """For how many days polls, and their sums over ten minutes, hours and days are kept. Default: 2, 14, 90, 800."""
         if value is None:
@@ -245,7 +245,7 @@ class Settings:
                 raise SettingError(f"RETENTION keeps {finer} longer than {coarser}.", hint)
         return found
 
-    @setting("E016")
+    @setting("E018")
     def DATABASE(self, value: Any) -> str | None:
         """The alias in DATABASES that holds registry and history, through monitoring.router. Default: none, Django's own."""
         if value is None:

@@ -59,10 +59,11 @@ def keep_up(now: int, retention: Mapping[Resolution, int], *, seconds: float = S
     """
     ends = time.monotonic() + seconds
     failed: dict[str, str] = {}
-    for rolled_up in RolledUp.objects.select_related("service").order_by("ten_minutes"):
+    latest = now - LAG - Resolution.TEN_MINUTES.length
+    for rolled_up in RolledUp.objects.filter(ten_minutes__lte=latest).select_related("service").order_by("ten_minutes"):
         complete = now - LAG - rolled_up.pk % SPREAD * 60_000
         if rolled_up.ten_minutes + Resolution.TEN_MINUTES.length > complete:
-            continue
+            continue  # another round's turn
         try:
             for _ in _steps(rolled_up, complete, now, retention):
                 if time.monotonic() > ends:
