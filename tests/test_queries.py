@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from monitoring import histogram
-from monitoring.dashboard import queries
+from monitoring.dashboard import queries, reading
 from monitoring.dashboard.conditions import Condition
 from monitoring.dashboard.rows import ServiceRow
 from monitoring.dashboard.windows import WINDOWS
@@ -194,7 +194,7 @@ def test_quantiles_are_bounded_and_say_from_when(monkeypatch: pytest.MonkeyPatch
     for minute in range(5):
         add_interval(instance, minutes_ago(minute), 60, 1, buckets={-minute: 1})
     assert queries.fleet(WINDOW, NOW).documents_since is None
-    monkeypatch.setattr(queries, "MAX_PACKED", 2)
+    monkeypatch.setattr(reading, "MAX_PACKED", 2)
     found = queries.fleet(WINDOW, NOW)
     assert found.documents_since == minutes_ago(1)
     assert found.services[0].figures.p95 == histogram.quantile({0: 1}, 1)
