@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 
 from monitoring import schedule
 from monitoring.conf import conf
-from monitoring.models import Baseline, Instance, Interval, Service, State, validate_token
+from monitoring.models import Baseline, EndpointInterval, Instance, Service, State, validate_token
 
 POLL_NOW_SECONDS = 5.0
 """How long the “poll now” action may take of a web request, however many services it is asked for."""
@@ -154,7 +154,7 @@ class ServiceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[list[Any], dict[Any, Any], set[Any], list[Any]]:
         """A count of the history instead of Django's list of it, which would hold hundreds of thousands of rows."""
-        history = Interval.objects.filter(service__in=objs).count()
+        history = EndpointInterval.objects.filter(service__in=objs).count()
         counts = {"services": len(objs), "rows of history": history}
         return [str(service) for service in objs], counts, set(), []
 

@@ -94,3 +94,20 @@ def check_exporters(**kwargs: Any) -> list[CheckMessage]:
                 )
             )
     return found
+
+
+@register("monitoring")
+def check_router(**kwargs: Any) -> list[CheckMessage]:
+    """A database of the monitor's own is used through its router only."""
+    routers = settings.database_routers
+    path = "monitoring.router.MonitoringRouter"
+    named = any(one == path or f"{type(one).__module__}.{type(one).__qualname__}" == path for one in routers)
+    if settings.DATABASE is None or named or not apps.is_installed("monitoring"):
+        return []
+    return [
+        Error(
+            f'MONITORING["DATABASE"] is {settings.DATABASE!r}, and no router sends the monitor\'s tables there.',
+            hint=f'Set DATABASE_ROUTERS = ["{path}"], then: manage.py migrate monitoring --database={settings.DATABASE}',
+            id="monitoring.E021",
+        )
+    ]

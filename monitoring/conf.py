@@ -11,11 +11,12 @@ it. So a typing error in a setting is an error at `manage.py check` and never on
 from __future__ import annotations
 
 import difflib
+import itertools
 import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Generic, TypeVar, overload
 
 from django.conf import settings as django_settings
@@ -38,6 +39,16 @@ class Problem:
     check_id: str
     message: str
     hint: str
+
+
+@dataclass(frozen=True)
+class Retention:
+    """For how many days the history is kept, at each resolution."""
+
+    polls: int = 2
+    ten_minutes: int = 14
+    hours: int = 90
+    days: int = 800
 
 
 @dataclass(frozen=True)
@@ -270,10 +281,46 @@ class Settings:
             exporters.append(ExporterSetting(item["BACKEND"], options))
         return tuple(exporters)
 
+    @setting("E017")
+    def RETENTION(self, value: Any) -> Retention:
+        """For how many days polls, and their sums over ten minutes, hours and days are kept. Default: 2, 14, 90, 800."""
+        if value is None:
+            return Retention()
+        names = [field.name for field in fields(Retention)]
+        hint = (
+            'Use whole numbers of days, each at least the one before: {"polls": 2, "ten_minutes": 14, "hours": 90, "days": 800}.'
+        )
+        if not isinstance(value, dict):
+            raise SettingError("RETENTION is not a dict.", hint)
+        for name, days in value.items():
+            if name not in names:
+                raise SettingError(f"RETENTION has the unknown key {name!r}.", hint)
+            if type(days) is not int or not 1 <= days <= 36_500:
+                raise SettingError(f"RETENTION[{name!r}] is {days!r}.", hint)
+        found = Retention(**value)
+        for finer, coarser in itertools.pairwise(names):
+            if getattr(found, finer) > getattr(found, coarser):
+                raise SettingError(f"RETENTION keeps {finer} longer than {coarser}.", hint)
+        return found
+
+    @setting("E018")
+    def DATABASE(self, value: Any) -> str | None:
+        """The alias in DATABASES that holds registry and history, through monitoring.router. Default: none, Django's own."""
+        if value is None:
+            return None
+        aliases = list(getattr(django_settings, "DATABASES", {}))
+        if value not in aliases:
+            raise SettingError(f"DATABASE is {value!r}, and DATABASES has {aliases}.", "Use one of these aliases.")
+        return str(value)
+
     # What Django itself is told, as far as it matters here.
 
     def uses(self, middleware: str) -> bool:
         return middleware in django_settings.MIDDLEWARE
+
+    @property
+    def database_routers(self) -> list[Any]:
+        return list(getattr(django_settings, "DATABASE_ROUTERS", []))
 
     @property
     def use_tz(self) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from monitoring.models import Endpoint, Instance, Interval, Service
+from monitoring import packing
+from monitoring.models import Endpoint, EndpointInterval, Instance, Interval, Resolution, Service, milliseconds
 
 
 def make_service(name: str, now: datetime, *, instances: int = 1, error: str = "", **fields: object) -> Service:
@@ -25,7 +26,7 @@ def make_service(name: str, now: datetime, *, instances: int = 1, error: str = "
 
 
 def add_interval(
-    instance: Instance | None,
+    instance: Instance | int,
     end: datetime,
     seconds: float = 60,
     count: int = 0,
@@ -35,21 +36,24 @@ def add_interval(
     errors: int = 0,
     duration_sum: float = 0.0,
     duration_max: float | None = None,
-    status_codes: dict[str, int] | None = None,
-    buckets: dict[str, int] | None = None,
-) -> Interval:
-    """One row of history: the total of an instance, or of one endpoint of it."""
-    owner = service or (instance.service if instance else None)
-    return Interval.objects.create(
-        service=owner,
-        instance=instance,
-        endpoint=endpoint,
-        start=end - timedelta(seconds=seconds),
-        end=end,
-        count=count,
-        errors=errors,
-        duration_sum=duration_sum,
-        duration_max=duration_max,
-        status_codes=status_codes or {},
-        buckets=buckets,
-    )
+    status_codes: dict[int, int] | None = None,
+    buckets: dict[int, int] | None = None,
+    resolution: Resolution = Resolution.POLL,
+) -> None:
+    """One row of history: the interval of an instance, or one endpoint's share. A number stands for a deleted instance."""
+    fields = {
+        "service": instance.service if isinstance(instance, Instance) else service,
+        "instance_id": instance.pk if isinstance(instance, Instance) else instance,
+        "resolution": resolution,
+        "end": milliseconds(end),
+        "count": count,
+        "errors": errors,
+        "duration_sum": duration_sum,
+        "duration_max": duration_max,
+        "status_codes": packing.pack_codes(status_codes or {}),
+        "buckets": None if buckets is None else packing.pack_buckets(buckets),
+    }
+    if endpoint is None:
+        Interval.objects.create(**fields, covered=round(seconds * 1000))
+    else:
+        EndpointInterval.objects.create(**fields, endpoint=endpoint)

@@ -5,7 +5,8 @@ from django.contrib.auth.models import Permission, User
 from django.urls import reverse
 from django.utils import timezone
 
-from monitoring.models import Baseline, Endpoint, Instance, Interval, Service
+from monitoring.models import Baseline, Endpoint, EndpointInterval, Instance, Service
+from tests.history import add_interval
 from tests.scripted import ScriptedServer, answers, hangs
 
 pytestmark = pytest.mark.django_db
@@ -192,9 +193,8 @@ def test_deleting_a_service_counts_its_history_and_does_not_list_it(staff, djang
     service = Service.objects.create(name="shop")
     endpoint = Endpoint.objects.create(service=service, method="GET", route="/")
     now = timezone.now()
-    Interval.objects.bulk_create(
-        Interval(service=service, endpoint=endpoint, start=now, end=now, count=1, errors=0, duration_sum=0.0) for _ in range(500)
-    )
+    for number in range(500):
+        add_interval(1, now, 60, number, service=service, endpoint=endpoint)
     url = reverse("admin:monitoring_service_delete", args=[service.pk])
     with django_assert_max_num_queries(10):
         page = text(staff.get(url))
@@ -202,4 +202,4 @@ def test_deleting_a_service_counts_its_history_and_does_not_list_it(staff, djang
     assert len(page) < 20_000
     staff.post(url, {"post": "yes"})
     assert not Service.objects.exists()
-    assert not Interval.objects.exists()
+    assert not EndpointInterval.objects.exists()

@@ -56,6 +56,12 @@ BAD = [
     ("INFLUXDB", {"URL": "localhost:8086", "BUCKET": "b"}, "E014"),
     ("INFLUXDB", {"URL": "http://localhost:8086"}, "E014"),
     ("INFLUXDB", {"URLS": "http://localhost:8086"}, "E014"),
+    ("RETENTION", 14, "E017"),
+    ("RETENTION", {"polls": 0}, "E017"),
+    ("RETENTION", {"hours": 1.5}, "E017"),
+    ("RETENTION", {"weeks": 2}, "E017"),
+    ("RETENTION", {"ten_minutes": 91}, "E017"),
+    ("DATABASE", "nowhere", "E018"),
 ]
 
 

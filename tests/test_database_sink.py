@@ -8,10 +8,21 @@ import pytest
 from django.db import DatabaseError
 from pytest_django.fixtures import DjangoAssertNumQueries
 
-from monitoring import wire
+from monitoring import packing
+from monitoring.collector import baselines
 from monitoring.collector.sinks import database
 from monitoring.collector.sinks.database import Outcome, Stored, store
-from monitoring.models import Baseline, Endpoint, Instance, Interval, Service
+from monitoring.models import (
+    Availability,
+    Baseline,
+    Endpoint,
+    EndpointInterval,
+    Instance,
+    Interval,
+    RolledUp,
+    Service,
+    moment,
+)
 from monitoring.wire import EndpointMetrics, MetricsDocument
 
 pytestmark = pytest.mark.django_db
@@ -52,15 +63,23 @@ def poll(instance: Instance, minutes: float, counts: dict[str, int] | None = Non
     return store(instance.service, [found])
 
 
-def rows() -> list[tuple[str | None, int]]:
-    return [(row.endpoint and row.endpoint.route, row.count) for row in Interval.objects.order_by("pk")]
+def totals() -> list[int]:
+    return list(Interval.objects.order_by("pk").values_list("count", flat=True))
+
+
+def shares() -> list[tuple[str, int]]:
+    return list(EndpointInterval.objects.order_by("pk").values_list("endpoint__route", "count"))
+
+
+def spans() -> list[tuple[datetime, datetime]]:
+    return [(moment(row.end - row.covered), moment(row.end)) for row in Interval.objects.order_by("pk")]
 
 
 def test_the_first_poll_is_the_baseline(instance: Instance) -> None:
     stored = poll(instance, 0, {"/a": 10})
     assert stored[0].polled.interval is None
-    assert rows() == []
-    assert wire.parse(Baseline.objects.get().document) == document({"/a": 10})
+    assert (totals(), shares()) == ([], [])
+    assert baselines.load(Baseline.objects.get().document).endpoints == document({"/a": 10}).endpoints
     instance.refresh_from_db()
     assert (instance.last_polled_at, instance.last_success_at, instance.last_error) == (NOON, NOON, "")
     assert instance.poll_duration == 0.1
@@ -69,19 +88,22 @@ def test_the_first_poll_is_the_baseline(instance: Instance) -> None:
 def test_an_interval_is_a_total_and_a_row_for_each_endpoint_that_changed(instance: Instance) -> None:
     poll(instance, 0, {"/a": 10, "/idle": 3})
     stored = poll(instance, 1, {"/a": 14, "/idle": 3, "/b": 2})
-    assert rows() == [(None, 6), ("/a", 4), ("/b", 2)]
+    assert (totals(), shares()) == ([6], [("/a", 4), ("/b", 2)])
     assert stored[0].polled.interval is not None
     assert stored[0].polled.instance == "shop-1:8000"
-    total = Interval.objects.get(endpoint=None)
-    assert (total.start, total.end, total.reset) == (at(0), at(1), False)
-    assert (total.errors, total.duration_sum, total.status_codes, total.buckets) == (1, 3.0, {"200": 5, "500": 1}, {"-4": 6})
+    total = Interval.objects.get()
+    assert spans() == [(at(0), at(1))]
+    assert (total.instance_id, total.resolution, total.restarts, total.errors, total.duration_sum) == (instance.pk, 0, 0, 1, 3.0)
+    assert packing.unpack_codes(total.status_codes) == {200: 5, 500: 1}
+    assert packing.unpack_buckets(total.buckets) == {-4: 6}
+    assert set(EndpointInterval.objects.values_list("instance_id", "end")) == {(instance.pk, total.end)}
     assert Baseline.objects.get().polled_at == at(1)
 
 
 def test_nothing_happened_leaves_a_total_that_tells_what_time_was_covered(instance: Instance) -> None:
     poll(instance, 0, {"/a": 10})
     poll(instance, 1, {"/a": 10})
-    assert rows() == [(None, 0)]
+    assert (totals(), shares(), spans()) == ([0], [], [(at(0), at(1))])
 
 
 def test_a_failed_poll_touches_the_instance_alone_and_loses_no_count(instance: Instance) -> None:
@@ -91,26 +113,26 @@ def test_a_failed_poll_touches_the_instance_alone_and_loses_no_count(instance: I
     instance.refresh_from_db()
     assert (instance.last_error, instance.failures) == ("refused", 2)
     assert (instance.last_polled_at, instance.last_success_at) == (at(2), at(0))
-    assert rows() == []
+    assert totals() == []
     poll(instance, 3, {"/a": 15})
     instance.refresh_from_db()
     assert (instance.last_error, instance.failures) == ("", 0)
-    assert rows() == [(None, 5), ("/a", 5)]
-    assert Interval.objects.filter(start=at(0), end=at(3)).count() == 2
+    assert (totals(), shares(), spans()) == ([5], [("/a", 5)], [(at(0), at(3))])
+    assert list(Availability.objects.order_by("end").values_list("polls", "failures")) == [(1, 0), (1, 1), (1, 1), (1, 0)]
 
 
 def test_a_restart(instance: Instance) -> None:
     poll(instance, 0, {"/a": 10})
     restarted = document({"/a": 3}, started_at=at(0.5).timestamp())
     store(instance.service, [Outcome(instance, at(1), 0.1, restarted)])
-    assert rows() == [(None, 3), ("/a", 3)]
-    assert set(Interval.objects.values_list("start", "reset")) == {(at(0.5), True)}
+    assert (totals(), shares(), spans()) == ([3], [("/a", 3)], [(at(0.5), at(1))])
+    assert Interval.objects.get().restarts == 1
 
 
 def test_counts_that_fall_without_a_restart_are_odd_and_said_so(instance: Instance) -> None:
     poll(instance, 0, {"/a": 10, "/b": 10})
     stored = poll(instance, 1, {"/a": 3, "/b": 11})
-    assert rows() == [(None, 4), ("/a", 3), ("/b", 1)]
+    assert (totals(), shares()) == ([4], [("/a", 3), ("/b", 1)])
     assert "counts fell" in stored[0].warning
     instance.refresh_from_db()
     assert "GET/a" in instance.warning
@@ -127,9 +149,9 @@ def test_of_two_overlapping_polls_the_earlier_one_that_comes_later_changes_nothi
     assert stored[0].polled.interval is None
     assert "overlaps a poll that is stored" in stored[0].warning
     assert list(Instance.objects.values()) == before
-    assert rows() == [(None, 20), ("/a", 20)]
+    assert (totals(), shares()) == ([20], [("/a", 20)])
     poll(instance, 3, {"/a": 31})
-    assert rows()[2:] == [(None, 1), ("/a", 1)]
+    assert (totals(), shares()) == ([20, 1], [("/a", 20), ("/a", 1)])
 
 
 def test_of_two_polls_at_once_the_one_that_is_stored_last_is_left_out(instance: Instance) -> None:
@@ -137,7 +159,7 @@ def test_of_two_polls_at_once_the_one_that_is_stored_last_is_left_out(instance: 
     poll(instance, 0, {"/a": 30})
     store(instance.service, [Outcome(instance, at(0.0001), 0.1, document({"/a": 29}))])
     poll(instance, 1, {"/a": 31})
-    assert rows() == [(None, 1), ("/a", 1)]
+    assert (totals(), shares()) == ([1], [("/a", 1)])
 
 
 def test_a_failure_that_overlaps_a_later_success_does_not_make_it_down(instance: Instance) -> None:
@@ -153,9 +175,9 @@ def test_a_baseline_that_cannot_be_read_begins_anew_and_counts_nothing_twice(ins
     Baseline.objects.create(instance=instance, polled_at=at(-1), document="{")
     stored = poll(instance, 0, {"/a": 10})
     assert "could not be read" in stored[0].warning
-    assert rows() == []
+    assert totals() == []
     poll(instance, 1, {"/a": 11})
-    assert rows() == [(None, 1), ("/a", 1)]
+    assert (totals(), shares()) == ([1], [("/a", 1)])
 
 
 def test_instances_of_one_service_share_its_endpoints(service: Service) -> None:
@@ -163,8 +185,8 @@ def test_instances_of_one_service_share_its_endpoints(service: Service) -> None:
     for minutes, count in ((0, 10), (1, 12)):
         store(service, [Outcome(each, at(minutes), 0.1, document({"/a": count})) for each in (one, two)])
     assert Endpoint.objects.count() == 1
-    assert Interval.objects.filter(endpoint=None).count() == 2
-    assert sum(Interval.objects.filter(endpoint=None).values_list("count", flat=True)) == 4
+    assert totals() == [2, 2]
+    assert set(Interval.objects.values_list("instance_id", flat=True)) == {one.pk, two.pk}
 
 
 def test_deleted_or_readdressed_while_it_was_polled(service: Service) -> None:
@@ -178,16 +200,19 @@ def test_deleted_or_readdressed_while_it_was_polled(service: Service) -> None:
     assert store(service, outcomes) == []
 
 
+_KEPT = (Instance, Baseline, Endpoint, Interval, EndpointInterval, Availability, RolledUp)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_what_cannot_be_stored_leaves_the_service_as_it_was(service: Service) -> None:
     good, bad = add_instance(service, 1), add_instance(service, 2)
     for each in (good, bad):
         poll(each, 0, {"/a": 10})
-    before = [list(model.objects.values()) for model in (Instance, Baseline, Endpoint, Interval)]
+    before = [list(model.objects.values()) for model in _KEPT]
     huge = document({"/a": 2**63 - 1, "/new": 2**63 - 1})  # each can be stored, their total cannot
     with pytest.raises((DatabaseError, OverflowError)):
         store(service, [Outcome(good, at(1), 0.1, document({"/a": 11})), Outcome(bad, at(1), 0.1, huge)])
-    assert [list(model.objects.values()) for model in (Instance, Baseline, Endpoint, Interval)] == before
+    assert [list(model.objects.values()) for model in _KEPT] == before
 
 
 def test_the_number_of_queries_does_not_grow_with_the_endpoints(
@@ -199,7 +224,7 @@ def test_the_number_of_queries_does_not_grow_with_the_endpoints(
     assert Endpoint.objects.count() == 1000
     with django_assert_max_num_queries(30):
         poll(instance, 2, {f"/{number}": 4 for number in range(1000)})
-    assert Interval.objects.filter(endpoint=None).count() == 2
+    assert Interval.objects.count() == 2
 
 
 def test_the_name_of_the_registry_wins(instance: Instance) -> None:
@@ -207,3 +232,16 @@ def test_the_name_of_the_registry_wins(instance: Instance) -> None:
     other.service_name = "other"
     polled = database.polled_instance(instance.service, Outcome(instance, NOON, 0.1, other))
     assert polled.service == "shop"
+
+
+def test_what_a_deleted_instance_did_stays(service: Service) -> None:
+    one, two = add_instance(service, 1), add_instance(service, 2)
+    for each in (one, two):
+        poll(each, 0, {"/a": 10})
+        poll(each, 1, {"/a": 12})
+    one.delete()
+    replaced = add_instance(service, 1)
+    assert replaced.pk not in (one.pk, two.pk)
+    assert (totals(), shares()) == ([2, 2], [("/a", 2), ("/a", 2)])
+    service.delete()
+    assert not any(model.objects.exists() for model in _KEPT)

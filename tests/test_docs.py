@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -41,4 +42,6 @@ def test_the_default_that_is_documented_is_the_default(name: str) -> None:
         assert shown, "say in words what the default is"
     else:
         value = eval(literal[1], {"__builtins__": {}})
+        if isinstance(value, dict):
+            default = dataclasses.asdict(default)
         assert (tuple(value) if isinstance(value, list) else value) == default

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from monitoring import histogram
-from monitoring.dashboard import queries
+from monitoring.dashboard import queries, reading
 from monitoring.dashboard.conditions import Condition
 from monitoring.dashboard.rows import ServiceRow
 from monitoring.dashboard.windows import WINDOWS
-from monitoring.models import Endpoint, Instance
+from monitoring.models import Availability, Endpoint, Instance, Resolution, RolledUp, Service, milliseconds
 from tests.history import add_interval, make_service
 
 pytestmark = pytest.mark.django_db
@@ -82,8 +82,8 @@ def test_only_what_ends_in_the_window_counts() -> None:
 
 def test_quantiles_come_from_the_merged_histograms() -> None:
     one, other = make_service("shop", NOW, instances=2).instances.all()
-    add_interval(one, minutes_ago(0), 60, 90, buckets={"-30": 90})
-    add_interval(other, minutes_ago(1), 60, 10, buckets={"-10": 10})
+    add_interval(one, minutes_ago(0), 60, 90, buckets={-30: 90})
+    add_interval(other, minutes_ago(1), 60, 10, buckets={-10: 10})
     figures = only_row().figures
     assert figures.p50 == histogram.quantile({-30: 1}, 0.5)
     assert figures.p95 == histogram.quantile({-10: 1}, 0.5)
@@ -94,7 +94,7 @@ def test_without_a_histogram_there_is_no_quantile_and_no_maximum() -> None:
     instance = service.instances.get()
     endpoint = Endpoint.objects.create(service=service, method="GET", route="/process")
     add_interval(instance, minutes_ago(0), 60, 40, duration_sum=0.105)
-    add_interval(instance, minutes_ago(0), 60, 40, endpoint=endpoint, duration_sum=0.105, status_codes={"200": 40})
+    add_interval(instance, minutes_ago(0), 60, 40, endpoint=endpoint, duration_sum=0.105, status_codes={200: 40})
     page = queries.service(service.pk, WINDOW, NOW)
     assert page is not None
     for figures in (page.head.figures, page.endpoints[0].figures):
@@ -117,9 +117,9 @@ def test_an_endpoint_divides_by_its_instances_covered_time() -> None:
     Endpoint.objects.create(service=service, method="GET", route="/idle")
     for minute in range(4):
         add_interval(one, minutes_ago(minute), 60, 60)
-        add_interval(one, minutes_ago(minute), 60, 60, endpoint=busy, status_codes={"200": 59, "500": 1}, errors=1)
+        add_interval(one, minutes_ago(minute), 60, 60, endpoint=busy, status_codes={200: 59, 500: 1}, errors=1)
         add_interval(other, minutes_ago(minute), 60, 0)
-    add_interval(other, minutes_ago(0), 60, 12, endpoint=rare, duration_max=0.25, status_codes={"201": 12}, buckets={"-8": 12})
+    add_interval(other, minutes_ago(0), 60, 12, endpoint=rare, duration_max=0.25, status_codes={201: 12}, buckets={-8: 12})
     page = queries.service(service.pk, WINDOW, NOW)
     assert page is not None
     found = {row.route: row for row in page.endpoints}
@@ -140,8 +140,8 @@ def test_the_latest_interval_stands_in_for_an_empty_window() -> None:
     for instance in (one, other):
         add_interval(instance, minutes_ago(100), 3600, 99999, endpoint=endpoint)
         add_interval(instance, minutes_ago(100), 3600, 99999)
-        add_interval(instance, minutes_ago(40), 3600, 3600, buckets={"-30": 3600})
-        add_interval(instance, minutes_ago(40), 3600, 3600, endpoint=endpoint, status_codes={"200": 3600})
+        add_interval(instance, minutes_ago(40), 3600, 3600, buckets={-30: 3600})
+        add_interval(instance, minutes_ago(40), 3600, 3600, endpoint=endpoint, status_codes={200: 3600})
     page = queries.service(service.pk, WINDOW, NOW)
     assert page is not None
     assert page.head.as_of == minutes_ago(40)
@@ -162,7 +162,7 @@ def test_what_a_silent_service_did_long_ago_is_no_part_of_the_fleet() -> None:
 
 
 def test_fleet_totals_add_up_services() -> None:
-    for name, bucket, count in (("a", "-30", 90), ("b", "-10", 10)):
+    for name, bucket, count in (("a", -30, 90), ("b", -10, 10)):
         instance = make_service(name, NOW).instances.get()
         add_interval(instance, minutes_ago(0), 10, count, duration_sum=1.0, errors=1, buckets={bucket: count})
     figures = queries.fleet(WINDOW, NOW).figures
@@ -192,9 +192,9 @@ def test_a_series_tells_when_it_happened() -> None:
 def test_quantiles_are_bounded_and_say_from_when(monkeypatch: pytest.MonkeyPatch) -> None:
     instance = make_service("shop", NOW).instances.get()
     for minute in range(5):
-        add_interval(instance, minutes_ago(minute), 60, 1, buckets={str(-minute): 1})
+        add_interval(instance, minutes_ago(minute), 60, 1, buckets={-minute: 1})
     assert queries.fleet(WINDOW, NOW).documents_since is None
-    monkeypatch.setattr(queries, "MAX_DOCUMENTS", 2)
+    monkeypatch.setattr(reading, "MAX_PACKED", 2)
     found = queries.fleet(WINDOW, NOW)
     assert found.documents_since == minutes_ago(1)
     assert found.services[0].figures.p95 == histogram.quantile({0: 1}, 1)
@@ -269,23 +269,103 @@ def test_a_service_that_is_not_there() -> None:
 
 
 @pytest.mark.parametrize("services", [1, 100])
-def test_the_fleet_takes_five_queries_however_many_services(services: int, django_assert_num_queries) -> None:  # type: ignore[no-untyped-def]
+def test_the_fleet_takes_six_queries_however_many_services(services: int, django_assert_num_queries) -> None:  # type: ignore[no-untyped-def]
     for number in range(services):
         instance = make_service(f"service-{number}", NOW, instances=2).instances.all()[0]
         if number % 2:
-            add_interval(instance, minutes_ago(0), 60, 1, buckets={"0": 1})
+            add_interval(instance, minutes_ago(0), 60, 1, buckets={0: 1})
         else:
-            add_interval(instance, minutes_ago(100), 60, 1, buckets={"0": 1})
-    with django_assert_num_queries(5):
+            add_interval(instance, minutes_ago(100), 60, 1, buckets={0: 1})
+    with django_assert_num_queries(6):
         queries.fleet(WINDOW, NOW)
 
 
 @pytest.mark.parametrize("endpoints", [1, 100])
-def test_a_service_takes_seven_queries_however_many_endpoints(endpoints: int, django_assert_num_queries) -> None:  # type: ignore[no-untyped-def]
+def test_a_service_takes_nine_queries_however_many_endpoints(endpoints: int, django_assert_num_queries) -> None:  # type: ignore[no-untyped-def]
     service = make_service("shop", NOW, instances=3)
     add_interval(service.instances.all()[0], minutes_ago(0), 60, 1)
     for number in range(endpoints):
         endpoint = Endpoint.objects.create(service=service, method="GET", route=f"/{number}")
         add_interval(service.instances.all()[0], minutes_ago(0), 60, 1, endpoint=endpoint)
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(9):
         queries.service(service.pk, WINDOW, NOW)
+
+
+def rolled_up(service: Service, ten_minutes: datetime, hour: datetime, day: datetime) -> None:
+    stamps = {"ten_minutes": ten_minutes, "hour": hour, "day": day}
+    RolledUp.objects.create(service=service, **{name: milliseconds(end) for name, end in stamps.items()})
+
+
+def test_a_long_window_is_read_from_rollups_and_each_moment_once() -> None:
+    """Each hour one request more, so that what is missing or counted twice shows."""
+    service = make_service("shop", NOW)
+    instance = service.instances.get()
+    endpoint = Endpoint.objects.create(service=service, method="GET", route="/a")
+    hour, ten_minutes = NOW.replace(hour=11, minute=0, second=0), NOW.replace(hour=11, minute=40, second=0)
+    rolled_up(service, ten_minutes, hour, NOW.replace(hour=0, minute=0, second=0))
+    for length, resolution, until in (
+        (60, Resolution.POLL, NOW),
+        (600, Resolution.TEN_MINUTES, ten_minutes),
+        (3600, Resolution.HOUR, hour),
+    ):
+        end = until
+        while end > NOW - timedelta(hours=40):  # the finer rows are still there where the coarser ones are
+            more = {"duration_sum": 0.5 * length, "buckets": {-30: length}, "status_codes": {200: length}}
+            for owner in (None, endpoint):
+                add_interval(instance, end, length, length, endpoint=owner, resolution=resolution, **more)
+            end -= timedelta(seconds=length)
+    for window in (WINDOWS["24h"], WINDOWS["7d"], WINDOWS["1h"]):
+        page = queries.service(service.pk, window, NOW)
+        assert page is not None
+        expected = min(window.length, timedelta(hours=40)).total_seconds()
+        assert page.head.figures.rate == 1.0
+        assert page.head.figures.count == pytest.approx(expected, abs=3600)
+        assert page.head.figures.count % 10 == 0
+        (row,) = page.endpoints
+        assert row.figures == page.head.figures
+        assert row.status_codes == ((200, page.head.figures.count),)
+        shown = [point.rate for point in page.head.series if point.rate is not None]
+        assert shown == pytest.approx([1.0] * len(shown))
+
+
+def test_a_service_that_is_behind_with_its_rollups_holds_up_none_of_the_numbers() -> None:
+    ready, behind = make_service("ready", NOW), make_service("behind", NOW)
+    then = NOW - timedelta(hours=3)
+    rolled_up(ready, NOW, NOW, NOW)
+    rolled_up(behind, then, then, then)
+    for service, until in ((ready, NOW), (behind, then)):
+        instance = service.instances.get()
+        for number in range(6 * 60):
+            add_interval(instance, minutes_ago(number), 60, 60)
+            if number % 10 == 0 and minutes_ago(number) <= until:
+                add_interval(instance, minutes_ago(number), 600, 600, resolution=Resolution.TEN_MINUTES)
+    found = {row.name: row.figures.count for row in queries.fleet(WINDOWS["6h"], NOW).services}
+    assert found == {"ready": 6 * 3600, "behind": 6 * 3600}
+
+
+def test_availability_is_the_share_of_polls_that_were_answered() -> None:
+    service = make_service("shop", NOW, instances=2)
+    one, other = service.instances.all()
+    for instance, failures in ((one, 1), (other, 0)):
+        for minute in range(10):
+            Availability.objects.create(
+                service=service,
+                instance_id=instance.pk,
+                end=milliseconds(minutes_ago(minute)),
+                polls=1,
+                failures=int(minute < failures),
+                duration_sum=0.1,
+                duration_max=0.1,
+            )
+    page = queries.service(service.pk, WINDOW, NOW)
+    assert page is not None
+    assert [row.availability for row in page.instances] == [0.9, 1.0]
+
+
+def test_a_service_that_fell_silent_long_ago_shows_what_is_kept_of_it() -> None:
+    instance = make_service("gone", NOW - timedelta(days=30)).instances.get()
+    add_interval(instance, NOW - timedelta(days=31), 3600, 7200, resolution=Resolution.HOUR)
+    add_interval(instance, NOW - timedelta(days=30), 3600, 3600, resolution=Resolution.HOUR)
+    row = only_row()
+    assert row.as_of == NOW - timedelta(days=30)
+    assert row.figures.rate == 1.0

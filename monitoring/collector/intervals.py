@@ -147,7 +147,7 @@ def _difference(earlier: EndpointMetrics, endpoint: EndpointMetrics) -> Endpoint
 
 
 def _grown(before: Mapping[int, int], after: Mapping[int, int]) -> dict[int, int]:
-    return {key: count - before.get(key, 0) for key, count in after.items() if count > before.get(key, 0)}
+    return {key: grown for key, count in after.items() if (grown := count - before.get(key, 0)) > 0}
 
 
 def _moment(seconds: float | None) -> datetime | None:

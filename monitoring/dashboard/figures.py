@@ -34,6 +34,30 @@ class Piece:
     duration_max: float | None
 
 
+def merged(pieces: Iterable[Piece]) -> list[Piece]:
+    """One piece an instance and step: the parts of a window that are at different resolutions meet in a step."""
+    found: dict[tuple[int | None, int], Piece] = {}
+    for piece in pieces:
+        key = piece.instance_id, piece.step
+        other = found.get(key)
+        found[key] = piece if other is None else _joined(other, piece)
+    return list(found.values())
+
+
+def _joined(one: Piece, other: Piece) -> Piece:
+    return Piece(
+        one.instance_id,
+        one.step,
+        min(one.start, other.start),
+        max(one.end, other.end),
+        one.covered + other.covered,
+        one.count + other.count,
+        one.errors + other.errors,
+        one.duration_sum + other.duration_sum,
+        max((value for value in (one.duration_max, other.duration_max) if value is not None), default=None),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """What happened in the window. None stands for what cannot be known: no interval, no request, no histogram."""

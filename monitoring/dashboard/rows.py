@@ -84,6 +84,8 @@ class InstanceRow:
     warning: str
     failures: int
     poll_duration: float | None
+    availability: float | None
+    """The share of polls in the window that it answered, 0 to 1; None without a poll."""
 
 
 @dataclass(frozen=True, slots=True)

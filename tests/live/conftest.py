@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.live import servers
+from tests.live.postgresql import PostgreSQL, postgresql_server
 
 
 @pytest.fixture(scope="session")
@@ -16,4 +17,10 @@ def victoria_metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[serve
 @pytest.fixture(scope="session")
 def influxd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Influxd]:
     with servers.influxd_server(tmp_path_factory.mktemp("influxd")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    with postgresql_server() as server:
         yield server

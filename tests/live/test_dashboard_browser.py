@@ -60,7 +60,7 @@ def page(browser: Any, live_server: Any) -> Iterator[Any]:
 def fleet_of_four() -> Service:
     now = timezone.now()
     for name in ("alpha", "beta", "delta"):
-        add_interval(make_service(name, now).instances.get(), now, 60, 600, duration_sum=1.2, buckets={"-36": 600})
+        add_interval(make_service(name, now).instances.get(), now, 60, 600, duration_sum=1.2, buckets={-36: 600})
     return make_service("zeta", now, error=REFUSED)
 
 
@@ -146,8 +146,8 @@ def test_a_service_page_holds_hostile_text(page: Any) -> None:
     instance = service.instances.all()[0]
     for number in range(30):
         endpoint = Endpoint.objects.create(service=service, method="_OTHER", route=f"/{number}" + "r" * 390)
-        add_interval(instance, now, 60, 5, endpoint=endpoint, status_codes={"200": 4, "500": 1}, errors=1, buckets={"-9": 5})
-    add_interval(instance, now, 60, 150, errors=30, buckets={"-9": 150})
+        add_interval(instance, now, 60, 5, endpoint=endpoint, status_codes={200: 4, 500: 1}, errors=1, buckets={-9: 5})
+    add_interval(instance, now, 60, 150, errors=30, buckets={-9: 150})
     for width in (390, 1600):
         page.set_viewport_size({"width": width, "height": 900})
         for url in ("/monitoring/", f"/monitoring/services/{service.pk}/"):

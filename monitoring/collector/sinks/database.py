@@ -6,8 +6,7 @@ collectors at once never count a request twice; the other sinks get what `store`
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,10 +14,11 @@ from django.db import router, transaction
 from django.db.models import F
 
 from monitoring import wire
-from monitoring.collector import intervals
-from monitoring.collector.intervals import EndpointInterval, InstanceInterval
+from monitoring.collector import baselines, intervals, rollups, rows
+from monitoring.collector.intervals import InstanceInterval
+from monitoring.collector.rows import AvailabilityRow, EndpointRow, IntervalRow
 from monitoring.collector.sinks.base import PolledInstance
-from monitoring.models import Baseline, Endpoint, Instance, Interval, Service
+from monitoring.models import Baseline, Endpoint, Instance, Service, milliseconds
 
 _ROWS_A_STATEMENT = 1000
 
@@ -65,13 +65,14 @@ def store(service: Service, outcomes: Sequence[Outcome]) -> list[Stored]:
     An instance that was deleted or got another URL while it was polled is left out.
     """
     stored: list[Stored] = []
+    polled: list[tuple[Instance, Outcome]] = []
     found: list[tuple[Instance, InstanceInterval]] = []
     with transaction.atomic(using=router.db_for_write(Service)):
         # A write that changes nothing comes first. It locks the service for this transaction; and on SQLite it takes the lock for
         # writing before anything is read: a transaction that asks for it later fails at once instead of waiting its turn.
         if not Service.objects.filter(pk=service.pk).update(name=F("name")):
             return []
-        instances = {one.pk: one for one in Instance.objects.filter(service=service).select_related("baseline")}
+        instances = {one.pk: one for one in Instance.objects.filter(service=service).order_by().select_related("baseline")}
         for outcome in outcomes:
             instance = instances.get(outcome.instance.pk)
             if instance is None or instance.url != outcome.instance.url:
@@ -79,9 +80,10 @@ def store(service: Service, outcomes: Sequence[Outcome]) -> list[Stored]:
             interval, warning = _count(instance, outcome)
             _save_state(instance, outcome, warning)
             stored.append(Stored(polled_instance(service, outcome, interval), warning))
+            polled.append((instance, outcome))
             if interval is not None:
                 found.append((instance, interval))
-        _save_intervals(service, found)
+        _save_history(service, polled, found)
     return stored
 
 
@@ -93,18 +95,17 @@ def _count(instance: Instance, outcome: Outcome) -> tuple[InstanceInterval | Non
     baseline, readable = None, True
     if row is not None:
         try:
-            baseline = intervals.Baseline(wire.parse(row.document), row.polled_at, row.poll_duration)
-        except wire.DocumentError:
+            baseline = intervals.Baseline(baselines.load(row.document), row.polled_at, row.poll_duration)
+        except baselines.BaselineError:
             readable = False
     if intervals.is_stale(baseline, outcome.polled_at):
         return None, _joined(
             outcome.warning,
             "left out, as it overlaps a poll that is stored: two collectors at once, or a clock that was set back",
         )
-    document = json.dumps(wire.dump(outcome.document), separators=(",", ":"), allow_nan=False)
     if row is None:
         row = Baseline(instance=instance)
-    row.polled_at, row.poll_duration, row.document = outcome.polled_at, outcome.poll_duration, document
+    row.polled_at, row.poll_duration, row.document = outcome.polled_at, outcome.poll_duration, baselines.dump(outcome.document)
     row.save()
     if not readable:  # with no baseline at all, an instance's whole past might be counted a second time
         return None, _joined(outcome.warning, "the stored baseline could not be read, so counting starts anew with this poll")
@@ -132,48 +133,44 @@ def _save_state(instance: Instance, outcome: Outcome, warning: str) -> None:
     instance.save(update_fields=changed)
 
 
-def _save_intervals(service: Service, found: Iterable[tuple[Instance, InstanceInterval]]) -> None:
-    found = list(found)
+def _save_history(
+    service: Service, outcomes: Sequence[tuple[Instance, Outcome]], found: Sequence[tuple[Instance, InstanceInterval]]
+) -> None:
+    if not outcomes:
+        return
     ids = _endpoint_ids(service, {(one.method, one.route) for _, interval in found for one in interval.endpoints})
-    rows = []
+    polls: list[AvailabilityRow] = []
+    totals: list[IntervalRow] = []
+    shares: list[EndpointRow] = []
+    pk = service.pk
+    for instance, outcome in outcomes:
+        end = milliseconds(outcome.polled_at)
+        polls.append(rows.poll(pk, instance.pk, end, outcome.poll_duration, failed=outcome.document is None))
     for instance, interval in found:
-        rows.append(_row(service, instance, interval, intervals.total(interval.endpoints), None))
-        rows += [_row(service, instance, interval, one, ids[one.method, one.route]) for one in interval.endpoints]
-    Interval.objects.bulk_create(rows, batch_size=_ROWS_A_STATEMENT)
+        end = milliseconds(interval.end)
+        covered = end - milliseconds(interval.start)
+        total = intervals.total(interval.endpoints)
+        totals.append(rows.polled_interval(pk, instance.pk, end, covered, int(interval.reset), total))
+        shares += [rows.polled_endpoint(pk, instance.pk, end, ids[one.method, one.route], one) for one in interval.endpoints]
+    rolled_up = rollups.mark(pk, min(row.end for row in polls))
+    rows.insert([*polls, *rollups.late(rolled_up, polls)])
+    rows.insert([*totals, *rollups.late(rolled_up, totals)])
+    rows.insert([*shares, *rollups.late(rolled_up, shares)])
 
 
 def _endpoint_ids(service: Service, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
     """The primary keys of endpoints by method and route; those that are new are created."""
 
     def known() -> dict[tuple[str, str], int]:
-        return {(method, route): pk for method, route, pk in service.endpoints.values_list("method", "route", "pk")}
+        return {(method, route): pk for method, route, pk in rows.select(Endpoint, ("method", "route", "id"), service.pk)}
 
     ids = known() if wanted else {}
     missing = sorted(wanted - ids.keys())
     if missing:
-        rows = [Endpoint(service=service, method=method, route=route) for method, route in missing]
-        Endpoint.objects.bulk_create(rows, batch_size=_ROWS_A_STATEMENT)
+        new = [Endpoint(service=service, method=method, route=route) for method, route in missing]
+        Endpoint.objects.bulk_create(new, batch_size=_ROWS_A_STATEMENT)
         ids = known()  # not every database tells the keys of rows that were created in bulk
     return ids
-
-
-def _row(
-    service: Service, instance: Instance, interval: InstanceInterval, happened: EndpointInterval, endpoint_id: int | None
-) -> Interval:
-    return Interval(
-        service=service,
-        instance=instance,
-        endpoint_id=endpoint_id,
-        start=interval.start,
-        end=interval.end,
-        reset=interval.reset,
-        count=happened.count,
-        errors=happened.errors,
-        duration_sum=happened.duration_sum,
-        duration_max=happened.duration_max,
-        status_codes=happened.status_codes,
-        buckets=happened.buckets,
-    )
 
 
 def _joined(*warnings: str) -> str:

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, close_old_connections
 from django.utils import timezone
 
-from monitoring.collector import due, loop, polling, sinks
+from monitoring.collector import due, history, loop, polling, sinks
 from monitoring.collector.polling import RoundReport, ServiceReport, SinkReport
 from monitoring.collector.sinks.base import Sink
 from monitoring.conf import conf, problems
@@ -68,20 +68,32 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
 
     def poll_once(self) -> None:
-        """One round. Raises CommandError where anything failed."""
+        """One round, and the history rolled up. Raises CommandError where anything failed."""
         try:
+            history.prepare()
             selected = self.select()
             if not selected.services and not selected.broken:
                 self.say_nothing_to_do()
+                self.keep_history()
                 return
         except DatabaseError as error:
             raise CommandError(f"The database cannot be used ({error}): is it up, and has manage.py migrate been run?") from None
         report = polling.poll_services(selected.services, sinks=self.sinks, dry_run=self.dry_run)
         report.services += [ServiceReport(name, error=error) for name, error in selected.broken.items()]
         paused = {service.name for service in selected.services if not service.enabled}
+        try:
+            self.keep_history()
+        except (CommandError, DatabaseError) as error:
+            report.sinks.append(SinkReport("history", str(error)))
         self.say_report(report, paused)
         if not report.ok:
             raise CommandError(_failures(report))
+
+    def keep_history(self) -> None:
+        """Roll up and prune. Raises CommandError where that failed for a service."""
+        failed = "" if self.dry_run else history.keep_up(timezone.now(), conf.RETENTION)
+        if failed:
+            raise CommandError(f"The history: {failed}")
 
     def poll_in_loop(self) -> None:
         close_old_connections()

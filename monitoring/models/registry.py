@@ -1,4 +1,4 @@
-"""The registry of services, and their history. No HTTP in here."""
+"""The registry: services, their instances, and how each was polled last."""
 
 from __future__ import annotations
 
@@ -178,54 +178,7 @@ class Baseline(models.Model):
     poll_duration = models.FloatField(default=0.0)
     """Seconds from then until the document was there."""
     document = models.TextField()
-    """JSON, as wire.dump() gives it, in seconds."""
+    """As collector/baselines.py writes it."""
 
     def __str__(self) -> str:
         return f"{self.instance} at {self.polled_at:%H:%M:%S}"
-
-
-class Endpoint(models.Model):
-    """One method + route of a service."""
-
-    service = models.ForeignKey(Service, models.CASCADE, related_name="endpoints")
-    method = models.CharField(max_length=16)
-    route = models.CharField(max_length=wire.MAX_ROUTE_LENGTH)
-
-    class Meta:
-        ordering = ["route", "method"]
-        constraints = [models.UniqueConstraint(fields=["service", "method", "route"], name="monitoring_endpoint_once")]
-
-    def __str__(self) -> str:
-        return f"{self.method}{self.route}"
-
-
-class Interval(models.Model):
-    """What happened between two polls of an instance: a row an endpoint at which something did, and a total row always.
-
-    The total (endpoint is None) is there even where nothing happened, so that it tells what time was covered.
-    """
-
-    service = models.ForeignKey(Service, models.CASCADE, related_name="+")
-    instance = models.ForeignKey(Instance, models.SET_NULL, null=True, related_name="+")
-    endpoint = models.ForeignKey(Endpoint, models.CASCADE, null=True, related_name="+")
-    start = models.DateTimeField()
-    end = models.DateTimeField()
-    reset = models.BooleanField(default=False)
-    """The instance restarted in this interval."""
-    count = models.BigIntegerField()
-    errors = models.BigIntegerField()
-    """Answers with a status of 500 and above."""
-    duration_sum = models.FloatField()
-    duration_max = models.FloatField(null=True)
-    status_codes = models.JSONField(default=dict)
-    buckets = models.JSONField(null=True)
-    """`{bucket index: count}` at histogram.SCALE; None where the service reports no histogram."""
-
-    class Meta:
-        indexes = [
-            models.Index(fields=["service", "end"], name="monitoring_interval_service"),
-            models.Index(fields=["endpoint", "end"], name="monitoring_interval_endpoint"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.endpoint or self.service} {self.start:%H:%M:%S} to {self.end:%H:%M:%S}"
