@@ -165,7 +165,7 @@ def test_a_restart_of_the_whole_server_loses_nothing(tmp_path):
 
 
 def test_active_requests_are_right_after_a_workers_death(tmp_path):
-    command, port = gunicorn("--workers=2", "--worker-class=gthread", "--threads=4")
+    command, port = gunicorn("--workers=2", "--worker-class=gthread", "--threads=8")
     with serving(tmp_path, command, port) as server:
         load = Load(port, threads=4, each=1, path="/slow/?seconds=60")
         wait_for(lambda: server.metrics()["active_requests"] == 4 + 1, what="four slow requests, and the one that asks")
