@@ -21,6 +21,8 @@ from typing import Any, Generic, TypeVar, overload
 
 from django.conf import settings as django_settings
 
+from monitoring.targets import TargetError, Targets
+
 T = TypeVar("T")
 
 
@@ -312,6 +314,19 @@ class Settings:
         if value not in aliases:
             raise SettingError(f"DATABASE is {value!r}, and DATABASES has {aliases}.", "Use one of these aliases.")
         return str(value)
+
+    @setting("E040")
+    def ALLOWED_TARGETS(self, value: Any) -> Targets:
+        """What collect_metrics may connect to. Default: everything but link-local and cloud-metadata addresses."""
+        hint = "Use a list of networks and host patterns such as ['10.0.0.0/8', '.shop.internal']."
+        if value is None:
+            return Targets()
+        if not isinstance(value, list | tuple) or not value or not all(isinstance(entry, str) for entry in value):
+            raise SettingError(f"ALLOWED_TARGETS is {value!r}.", hint)
+        try:
+            return Targets.parse(value)
+        except TargetError as error:
+            raise SettingError(f"ALLOWED_TARGETS: {error}.", hint) from None
 
     # What Django itself is told, as far as it matters here.
 

@@ -8,14 +8,16 @@ may rely on; everything else is optional.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from monitoring import histogram
+from monitoring import wire_values as values
+from monitoring.wire_values import DocumentError as DocumentError
 
 SCHEMA_VERSION = 1
 
@@ -32,13 +34,13 @@ MAX_ROUTE_LENGTH = 400
 MAX_NAME_LENGTH = 200
 """Characters that a service name may have."""
 
-_MAX_COUNT = 2**48  # a million requests a second for nine years; a year of intervals of it still adds up in 63 bits
-_MAX_SECONDS = 1e15
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+MAX_ENDPOINTS = 10_000
+"""Endpoints of a document that are read; so many are a service whose routes hold ids or names."""
 
-
-class DocumentError(ValueError):
-    """What was received is not a metrics document; the message says where and why."""
+_BEGINNING = re.compile(r'\s*\{(?:\s*"service_name"\s*:\s*"([^"\\]*)"\s*,)?\s*"metrics"\s*:\s*\{|\s*\{')
+_COLON = re.compile(r"\s*:\s*")
+_COMMA = re.compile(r"\s*,\s*")
+_SPACE = re.compile(r"\s*")
 
 
 @dataclass(slots=True)
@@ -77,11 +79,15 @@ class MetricsDocument:
     dropped_series: int | None = None
     warning: str | None = None
     """What is wrong with the counting itself: that other workers' counts are missing, say."""
+    truncated: bool = False
+    """The document has more than MAX_ENDPOINTS endpoints, or its end was not read: these are the first ones."""
 
 
 def bounded_route(route: str) -> str:
     """The route in a form that every store can hold: one line of at most MAX_ROUTE_LENGTH bytes in UTF-8."""
-    route = _UNPRINTABLE.sub("\ufffd", route)
+    if route.isascii() and route.isprintable() and len(route) <= MAX_ROUTE_LENGTH:
+        return route
+    route = values.UNPRINTABLE.sub("\ufffd", route)
     encoded = route.encode()
     if len(encoded) <= MAX_ROUTE_LENGTH:
         return route
@@ -101,6 +107,8 @@ def dump(document: MetricsDocument) -> dict[str, Any]:
         value = getattr(document, name)
         if value is not None:
             fields[name] = value
+    if document.truncated:
+        fields["truncated"] = True
     return fields
 
 
@@ -124,56 +132,87 @@ def _dump_endpoint(endpoint: EndpointMetrics) -> dict[str, Any]:
     return fields
 
 
-def parse(payload: bytes | str, seconds_per_unit: float = 1.0) -> MetricsDocument:
+def parse(payload: bytes | bytearray | str, seconds_per_unit: float = 1.0) -> MetricsDocument:
     """Read a metrics document, with or without the envelope. Raises DocumentError.
 
     `seconds_per_unit` is 0.001 for a service that reports milliseconds; its histogram, if it has one, cannot be converted exactly
     and is left out.
     """
     try:
-        root = json.loads(payload, parse_constant=_refuse_constant)
+        root = json.loads(payload, parse_constant=values.refuse_constant)
     except (ValueError, RecursionError) as error:
         raise DocumentError(f"not a JSON document ({error})") from None
     if not isinstance(root, dict):
-        raise DocumentError(f"the document is {_kind(root)}, not an object")
+        raise DocumentError(f"the document is {values.kind(root)}, not an object")
     enveloped = "metrics" in root
     metrics = root["metrics"] if enveloped else root
     envelope: dict[str, Any] = root if enveloped else {}
     if metrics is None:  # Go writes a nil map as null: nothing counted yet
         metrics = {}
     if not isinstance(metrics, dict):
-        raise DocumentError(f'"metrics" is {_kind(metrics)}, not an object')
+        raise DocumentError(f'"metrics" is {values.kind(metrics)}, not an object')
     scale = envelope.get("histogram_scale")
     if scale is not None and type(scale) is not int:
-        raise DocumentError(f'"histogram_scale" is {_kind(scale)}, not a whole number')
-    endpoints: dict[str, EndpointMetrics] = {}
-    for key, value in metrics.items():
-        endpoint = _parse_endpoint(key, value, seconds_per_unit, scale)
-        twin = endpoints.get(endpoint.key)
-        endpoints[endpoint.key] = endpoint if twin is None else add(twin, endpoint)
+        raise DocumentError(f'"histogram_scale" is {values.kind(scale)}, not a whole number')
     return MetricsDocument(
         service_name=_optional_text(envelope, "service_name"),
-        endpoints=endpoints,
+        endpoints=_endpoints(metrics, seconds_per_unit, scale),
         started_at=_optional_number(envelope, "started_at"),
         workers=_optional_count(envelope, "workers"),
         active_requests=_optional_count(envelope, "active_requests"),
         dropped_series=_optional_count(envelope, "dropped_series"),
         warning=_optional_text(envelope, "warning"),
+        truncated=len(metrics) > MAX_ENDPOINTS or envelope.get("truncated") is True,
     )
+
+
+def parse_beginning(payload: bytes | bytearray, seconds_per_unit: float = 1.0) -> MetricsDocument:
+    """The first endpoints of a document whose end was not read; what follows the endpoints is unknown. Raises DocumentError."""
+    text = payload.decode("utf-8", "replace")
+    start = _BEGINNING.match(text)
+    if start is None:
+        raise DocumentError("the document is not an object")
+    decoder = json.JSONDecoder(parse_constant=values.refuse_constant)
+    metrics: dict[str, Any] = {}
+    separator = _SPACE.match(text, start.end())
+    while separator is not None and len(metrics) < MAX_ENDPOINTS:
+        try:
+            key, end = decoder.raw_decode(text, separator.end())
+            colon = _COLON.match(text, end)
+            if colon is None or not isinstance(key, str):
+                break
+            metrics[key], end = decoder.raw_decode(text, colon.end())
+        except (ValueError, RecursionError):  # the end of what was read, most likely
+            break
+        separator = _COMMA.match(text, end)
+    if not metrics:
+        raise DocumentError("the document does not begin with an endpoint")
+    name = _optional_text({"service_name": start[1]}, "service_name")
+    return MetricsDocument(name, _endpoints(metrics, seconds_per_unit, None), truncated=True)
+
+
+def _endpoints(metrics: Mapping[str, Any], seconds_per_unit: float, scale: int | None) -> dict[str, EndpointMetrics]:
+    endpoints: dict[str, EndpointMetrics] = {}
+    for key, value in itertools.islice(metrics.items(), MAX_ENDPOINTS):
+        endpoint = _parse_endpoint(key, value, seconds_per_unit, scale)
+        own_key = endpoint.method + endpoint.route
+        twin = endpoints.get(own_key)
+        endpoints[own_key] = endpoint if twin is None else add(twin, endpoint)
+    return endpoints
 
 
 def _parse_endpoint(key: str, value: Any, seconds_per_unit: float, scale: int | None) -> EndpointMetrics:
     if not isinstance(value, dict):
-        raise DocumentError(f"endpoint {_quote(key)} is {_kind(value)}, not an object")
+        raise DocumentError(f"endpoint {values.quote(key)} is {values.kind(value)}, not an object")
     try:
-        count = _count(value["count"], "count")
-        average = _number(value["avg_duration"], "avg_duration")
+        count = values.count(value["count"], "count")
+        average = values.number(value["avg_duration"], "avg_duration")
         codes = value["status_codes"]
         if not isinstance(codes, dict):
-            raise DocumentError(f'"status_codes" is {_kind(codes)}, not an object')
-        total = _number(value["duration_sum"] if "duration_sum" in value else average * count, "duration_sum")
-        longest = _number(value["duration_max"], "duration_max") * seconds_per_unit if "duration_max" in value else None
-        buckets = _buckets(value["buckets"], scale) if "buckets" in value and seconds_per_unit == 1.0 else None
+            raise DocumentError(f'"status_codes" is {values.kind(codes)}, not an object')
+        total = values.number(value["duration_sum"] if "duration_sum" in value else average * count, "duration_sum")
+        longest = values.number(value["duration_max"], "duration_max") * seconds_per_unit if "duration_max" in value else None
+        buckets = values.buckets(value["buckets"], scale) if "buckets" in value and seconds_per_unit == 1.0 else None
         method, route = _method_and_route(key, value)
         endpoint = EndpointMetrics(
             method if method in STANDARD_METHODS else OTHER_METHOD,
@@ -181,18 +220,18 @@ def _parse_endpoint(key: str, value: Any, seconds_per_unit: float, scale: int | 
             count,
             total * seconds_per_unit,
             longest,
-            {_status_code(code): _count(number, f'"status_codes" {_quote(code)}') for code, number in codes.items()},
+            {values.status_code(code): values.count(number, "status_codes", code) for code, number in codes.items()},
             buckets,
         )
         if "stream_count" in value:
-            endpoint.stream_count = _count(value["stream_count"], "stream_count")
-            endpoint.stream_duration_sum = _number(value["stream_duration_sum"], "stream_duration_sum") * seconds_per_unit
-            endpoint.stream_duration_max = _number(value["stream_duration_max"], "stream_duration_max") * seconds_per_unit
+            endpoint.stream_count = values.count(value["stream_count"], "stream_count")
+            endpoint.stream_duration_sum = values.number(value["stream_duration_sum"], "stream_duration_sum") * seconds_per_unit
+            endpoint.stream_duration_max = values.number(value["stream_duration_max"], "stream_duration_max") * seconds_per_unit
         return endpoint
     except KeyError as error:
-        raise DocumentError(f'endpoint {_quote(key)} has no "{error.args[0]}"') from None
+        raise DocumentError(f'endpoint {values.quote(key)} has no "{error.args[0]}"') from None
     except DocumentError as error:
-        raise DocumentError(f"endpoint {_quote(key)}: {error}") from None
+        raise DocumentError(f"endpoint {values.quote(key)}: {error}") from None
 
 
 def _method_and_route(key: str, value: Mapping[str, Any]) -> tuple[str, str]:
@@ -226,62 +265,14 @@ def add(one: EndpointMetrics, other: EndpointMetrics) -> EndpointMetrics:
     )
 
 
-def _buckets(value: Any, scale: int | None) -> dict[int, int] | None:
-    if not isinstance(value, dict):
-        raise DocumentError(f'"buckets" is {_kind(value)}, not an object')
-    if scale is None or scale < histogram.SCALE:  # coarser than ours: cannot be made finer
-        return None
-    buckets: dict[int, int] = {}
-    for key, number in value.items():
-        try:
-            index = int(key) >> (scale - histogram.SCALE)
-        except ValueError:
-            raise DocumentError(f'"buckets" has the key {_quote(key)}, which is not a bucket index') from None
-        index = min(max(index, histogram.MIN_INDEX), histogram.MAX_INDEX)
-        buckets[index] = buckets.get(index, 0) + _count(number, f'"buckets" {_quote(key)}')
-    return buckets
-
-
-def _status_code(key: str) -> int:
-    if len(key) == 3 and key.isascii() and key.isdigit():
-        return int(key)
-    raise DocumentError(f'"status_codes" has the key {_quote(key)}, which is not a status code')
-
-
-def _count(value: Any, name: str) -> int:
-    if type(value) is not int:
-        raise DocumentError(f"{_name(name)} is {_kind(value)}, not a whole number")
-    if value < 0:
-        raise DocumentError(f"{_name(name)} is negative ({value})")
-    if value > _MAX_COUNT:
-        raise DocumentError(f"{_name(name)} is larger than any counter can be")
-    return value
-
-
-def _number(value: Any, name: str) -> float:
-    if type(value) is not float and type(value) is not int:
-        raise DocumentError(f"{_name(name)} is {_kind(value)}, not a number")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise DocumentError(f"{_name(name)} is not a finite number")
-    if number < 0:
-        raise DocumentError(f"{_name(name)} is negative ({number})")
-    if number > _MAX_SECONDS:
-        raise DocumentError(f"{_name(name)} is larger than any duration can be")
-    return number
-
-
 def _optional_count(envelope: Mapping[str, Any], name: str) -> int | None:
     value = envelope.get(name)
-    return None if value is None else _count(value, name)
+    return None if value is None else values.count(value, name)
 
 
 def _optional_number(envelope: Mapping[str, Any], name: str) -> float | None:
     value = envelope.get(name)
-    return None if value is None else _number(value, name)
+    return None if value is None else values.number(value, name)
 
 
 def _optional_text(envelope: Mapping[str, Any], name: str) -> str | None:
@@ -289,24 +280,5 @@ def _optional_text(envelope: Mapping[str, Any], name: str) -> str | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str):
-        raise DocumentError(f"{_name(name)} is {_kind(value)}, not a string")
-    return _UNPRINTABLE.sub("\ufffd", value)[:MAX_NAME_LENGTH]
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise DocumentError(f"{name} is not a JSON number")
-
-
-def _name(name: str) -> str:
-    return name if name.startswith('"') else f'"{name}"'
-
-
-def _quote(text: str) -> str:
-    return repr(_UNPRINTABLE.sub("\ufffd", text[:80]))
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "null"
-    kinds = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list", dict: "an object"}
-    return kinds.get(type(value), type(value).__name__)
+        raise DocumentError(f'"{name}" is {values.kind(value)}, not a string')
+    return values.UNPRINTABLE.sub("\ufffd", value)[:MAX_NAME_LENGTH]

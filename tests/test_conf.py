@@ -62,6 +62,10 @@ BAD = [
     ("RETENTION", {"weeks": 2}, "E017"),
     ("RETENTION", {"ten_minutes": 91}, "E017"),
     ("DATABASE", "nowhere", "E018"),
+    ("ALLOWED_TARGETS", "10.0.0.0/8", "E040"),
+    ("ALLOWED_TARGETS", [], "E040"),
+    ("ALLOWED_TARGETS", ["10.0.0.1/8"], "E040"),
+    ("ALLOWED_TARGETS", ["http://shop/"], "E040"),
 ]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from monitoring import wire
 from monitoring.collector import fetching
 from monitoring.collector.fetching import FetchError, fetch
 from monitoring.collector.transport import Session
@@ -84,14 +85,13 @@ def test_the_environment_sets_neither_proxy_nor_credentials(
 
 def test_a_session_keeps_no_cookies(serve: Serve) -> None:
     server = serve(answers(GOOD, Set_Cookie="a=b"))
-    with Session() as session:
+    with Session(keep=8) as session:
         fetch(server.url, timeout=20, session=session)
         fetch(server.url, timeout=20, session=session)
     assert "cookie" not in server.requests[1].lower()
 
 
-def test_a_server_that_closes_without_a_word_is_asked_on_a_new_connection_each_time(serve: Serve) -> None:
-    """Whether a kept connection is still open cannot be known, so none is kept, not even where the server would."""
+def test_a_single_round_keeps_no_connection_not_even_where_the_server_would(serve: Serve) -> None:
     connections: list[socket.socket] = []
 
     def script(connection: socket.socket, over: threading.Event) -> None:
@@ -328,7 +328,7 @@ def endless(connection: socket.socket, over: threading.Event) -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: says(HEAD + b"Content-Length: 104857600\r\n\r\n{"),
+        lambda: says(HEAD + b"Content-Length: 104857600\r\n\r\n{" + b" " * 17 * 1024 * 1024),
         lambda: endless,
         lambda: answers(bomb(200_000_000), Content_Encoding="gzip"),
         lambda: chunked(bomb(200_000_000)),
@@ -346,6 +346,23 @@ def test_what_is_too_large_is_not_held_in_memory(serve: Serve, make: Callable[[]
         tracemalloc.stop()
     assert message == "The document is larger than 16 MiB: is this the URL of a metrics document?"
     assert peak < 3 * fetching.MAX_DOCUMENT_BYTES
+
+
+def test_of_a_document_with_a_million_endpoints_the_first_are_read_and_that_is_told(serve: Serve) -> None:
+    one = '"GET/items/%d":{"count":1,"avg_duration":0.5,"status_codes":{"200":1}}'
+    text = '{"service_name":"shop","metrics":{' + ",".join(one % number for number in range(1_000_000)) + "}}"
+    server = serve(answers(gzip.compress(text.encode(), compresslevel=1), Content_Encoding="gzip"))
+    del text
+    tracemalloc.start()
+    try:
+        document = fetch(server.url, timeout=60)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * fetching.MAX_DOCUMENT_BYTES
+    assert (document.service_name, document.truncated) == ("shop", True)
+    assert len(document.endpoints) == wire.MAX_ENDPOINTS
+    assert document.endpoints["GET/items/0"].status_codes == {200: 1}
 
 
 def test_the_body_of_a_redirect_is_not_read(serve: Serve) -> None:

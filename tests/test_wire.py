@@ -135,3 +135,47 @@ def test_any_route_becomes_one_line_that_a_database_can_hold(text):
 
 def test_long_routes_stay_distinct():
     assert wire.bounded_route("/" + "a" * 10_000) != wire.bounded_route("/" + "a" * 10_001)
+
+
+def many(count):
+    one = {"count": 1, "avg_duration": 0.5, "status_codes": {"200": 1}}
+    return json.dumps({"service_name": "shop", "metrics": {f"GET/{number}": one for number in range(count)}, "started_at": 5})
+
+
+def test_more_endpoints_than_are_read_are_cut_and_that_survives_a_dump():
+    whole, cut = wire.parse(many(wire.MAX_ENDPOINTS)), wire.parse(many(wire.MAX_ENDPOINTS + 1))
+    assert (len(whole.endpoints), whole.truncated, cut.truncated) == (wire.MAX_ENDPOINTS, False, True)
+    assert (len(cut.endpoints), cut.started_at) == (wire.MAX_ENDPOINTS, 5)
+    assert wire.parse(json.dumps(wire.dump(cut))).truncated
+    assert "truncated" not in wire.dump(whole)
+
+
+@pytest.mark.parametrize("keep", [110, 180, 250])
+def test_the_beginning_of_a_document_is_read_as_far_as_its_endpoints_are_whole(keep):
+    beginning = many(4)[:keep]
+    enveloped = wire.parse_beginning(beginning.encode())
+    assert (enveloped.service_name, enveloped.truncated) == ("shop", True)
+    assert list(enveloped.endpoints) == [f"GET/{number}" for number in range(beginning.count("}}"))]
+    bare = wire.parse_beginning(beginning.partition('"metrics": ')[2].encode())
+    assert (bare.service_name, bare.endpoints) == (None, enveloped.endpoints)
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"[1, 2", b"<html>", b'{"metrics": [', b'{"metrics": {"GET/": 3, ', b'{"a b": {}, ', b"{" * 9000]
+)
+def test_what_does_not_begin_like_a_document(payload):
+    with pytest.raises(wire.DocumentError):
+        wire.parse_beginning(payload)
+
+
+@pytest.mark.parametrize(
+    ("buckets", "expected"),
+    [
+        ({"-4": 2, "6": 1}, {-4: 2, 6: 1}),
+        ({"-04": 2, "-4": 1}, {-4: 3}),
+        ({"-500": 1, "-80": 2, "500": 4}, {-80: 3, 39: 4}),
+        ({}, {}),
+    ],
+)
+def test_buckets_however_they_are_written(buckets, expected):
+    assert wire.parse(document(buckets=buckets)).endpoints["GET/items/"].buckets == expected

@@ -5,26 +5,30 @@ from __future__ import annotations
 import contextlib
 import http.client
 import re
-import socket
 import ssl
+import threading
+import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit
 
-import requests
-from urllib3 import Timeout
+from urllib3 import BaseHTTPResponse
 from urllib3 import exceptions as urllib3_errors
 
 from monitoring import wire
-from monitoring.collector.transport import Session
+from monitoring.collector.connections import ForbiddenTargetError, StaleConnectionError, UnknownHostError
+from monitoring.collector.transport import Session, TrustError
 
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
-"""Bytes of a document, decompressed. The document of 1,000 endpoints with full histograms has about 1 MB."""
+"""Bytes of a document that are read, decompressed. The document of 1,000 endpoints with full histograms has about 1 MB."""
 
 MAX_MESSAGE_LENGTH = 500
 """Characters of an error message; what a server sent is quoted in it."""
 
 _CHUNK = 64 * 1024
+_LARGE = 1024 * 1024
+_one_large_document = threading.Lock()  # what JSON takes for a moment is many times its size
+_TOO_LARGE = f"The document is larger than {MAX_DOCUMENT_BYTES // 1024 // 1024} MiB: is this the URL of a metrics document?"
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _STATUS_HINTS = {
     400: "if it is a Django service, its ALLOWED_HOSTS must contain {host!r}",
@@ -45,66 +49,76 @@ class _UnreadableError(Exception):
 
 
 def fetch(
-    url: str, *, timeout: float, token: str = "", seconds_per_unit: float = 1.0, session: requests.Session | None = None
+    url: str, *, timeout: float, token: str = "", seconds_per_unit: float = 1.0, session: Session | None = None
 ) -> wire.MetricsDocument:
     """Fetch and read a metrics document. Raises FetchError and nothing else, whatever the server does.
 
-    `timeout` is in seconds, from the connect to the last byte. (Two waits are outside of it: for the system's name resolution,
-    and, where a name has several addresses, for the connect to each further one.) `token` is sent as the bearer token.
-    `seconds_per_unit`: see wire.parse. A `session` saves making one where many documents are fetched; it should be a
-    transport.Session, which holds the deadline and follows no redirect.
+    `timeout` is in seconds, from the look-up of the name to the last byte. `token` is sent as the bearer token.
+    `seconds_per_unit`: see wire.parse. A `session` says which addresses are allowed, and may keep connections.
     """
     try:
         if session is not None:
-            return _fetch(session, url, timeout, token, seconds_per_unit)
-        with Session(pool_size=1) as own:
+            return _fetch_anew(session, url, timeout, token, seconds_per_unit)
+        with Session() as own:
             return _fetch(own, url, timeout, token, seconds_per_unit)
     except _UnreadableError as error:
         message = str(error)
     except Exception as error:  # noqa: BLE001 (whatever a server does ends as one instance's error)
-        message = _explain(error, timeout)
+        message = _explain(error, url, timeout)
     raise FetchError(_presentable(message, token))
 
 
-def _fetch(session: requests.Session, url: str, timeout: float, token: str, seconds_per_unit: float) -> wire.MetricsDocument:
+def _fetch_anew(session: Session, url: str, timeout: float, token: str, seconds_per_unit: float) -> wire.MetricsDocument:
+    """Once more where a kept connection was closed just as the request was sent: that says nothing about the service."""
+    start = time.monotonic()
+    try:
+        return _fetch(session, url, timeout, token, seconds_per_unit)
+    except urllib3_errors.ProtocolError as error:
+        remaining = timeout - (time.monotonic() - start)
+        if remaining <= 0 or not any(isinstance(one, StaleConnectionError) for one in _causes(error)):
+            raise
+    with session.fresh() as fresh:
+        return _fetch(fresh, url, remaining, token, seconds_per_unit)
+
+
+def _fetch(session: Session, url: str, timeout: float, token: str, seconds_per_unit: float) -> wire.MetricsDocument:
     headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "django-fleet-monitoring"}
     if token:
         if not token.isascii() or not token.isprintable() or " " in token:
             raise _UnreadableError("The bearer token holds a space, a line break or a non-ASCII character: enter it again.")
         headers["Authorization"] = f"Bearer {token}"
-    deadline = Timeout(total=timeout)
-    with session.get(url, headers=headers, timeout=deadline, allow_redirects=False, stream=True) as response:  # type: ignore[arg-type]
-        if response.status_code != HTTPStatus.OK:
+    with contextlib.closing(session.get(url, headers, timeout)) as response:
+        if response.status != HTTPStatus.OK:
             raise _UnreadableError(_explain_status(response, url, token))
         try:
-            body = _read(response)
-        except requests.ConnectionError as error:
+            body, whole = _read(response)
+        except urllib3_errors.HTTPError as error:
             if any(isinstance(one, TimeoutError | urllib3_errors.TimeoutError) for one in _causes(error)):
                 raise _UnreadableError(f"The document did not arrive whole within {timeout:g} s.") from None
             raise
+        content_type = response.headers.get("Content-Type", "")
     try:
-        return wire.parse(body, seconds_per_unit)
+        if not whole:
+            return wire.parse_beginning(body, seconds_per_unit)
+        with _one_large_document if len(body) > _LARGE else contextlib.nullcontext():
+            return wire.parse(body, seconds_per_unit)
     except wire.DocumentError as error:
-        raise _UnreadableError(_explain_document(error, body, response.headers.get("Content-Type", ""))) from None
+        raise _UnreadableError(_explain_document(error, body, content_type) if whole else _TOO_LARGE) from None
 
 
-def _read(response: requests.Response) -> bytes:
-    """The body, decompressed piece by piece, so that neither its size nor what it expands to is held beyond the limit."""
-    too_large = f"The document is larger than {MAX_DOCUMENT_BYTES // 1024 // 1024} MiB: is this the URL of a metrics document?"
-    announced = response.headers.get("Content-Length", "")
-    if announced.isascii() and announced.isdigit() and int(announced[:20]) > MAX_DOCUMENT_BYTES:
-        raise _UnreadableError(too_large)
-    pieces, size = [], 0
-    for piece in response.iter_content(_CHUNK):
-        size += len(piece)
-        if size > MAX_DOCUMENT_BYTES:
-            raise _UnreadableError(too_large)
-        pieces.append(piece)
-    return b"".join(pieces)
+def _read(response: BaseHTTPResponse) -> tuple[bytearray, bool]:
+    """At most MAX_DOCUMENT_BYTES of the body, and whether that is all; decompressed piece by piece: no more is ever held."""
+    body = bytearray()
+    for piece in response.stream(_CHUNK, decode_content=True):
+        body += piece
+        if len(body) > MAX_DOCUMENT_BYTES:
+            del body[MAX_DOCUMENT_BYTES:]
+            return body, False
+    return body, True
 
 
-def _explain_status(response: requests.Response, url: str, token: str) -> str:
-    code = response.status_code
+def _explain_status(response: BaseHTTPResponse, url: str, token: str) -> str:
+    code = response.status
     location = response.headers.get("Location")
     if 300 <= code < 400 and location:
         # http.client decodes headers as Latin-1, while servers send UTF-8
@@ -123,7 +137,7 @@ def _explain_status(response: requests.Response, url: str, token: str) -> str:
     return f"{answer}: {hint.format(host=urlsplit(url).hostname)}."
 
 
-def _explain_document(error: wire.DocumentError, body: bytes, content_type: str) -> str:
+def _explain_document(error: wire.DocumentError, body: bytearray, content_type: str) -> str:
     start = body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not start:
         return "The answer is empty: is this the URL of a metrics document?"
@@ -146,13 +160,22 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             waiting += [*one.args, getattr(one, "reason", None), one.__cause__, one.__context__]
 
 
-def _explain(error: Exception, timeout: float) -> str:
+def _explain(error: Exception, url: str, timeout: float) -> str:
     causes = list(_causes(error))
 
     def first(*kinds: type[BaseException]) -> BaseException | None:
         return next((one for one in causes if isinstance(one, kinds)), None)
 
-    if first(socket.gaierror, UnicodeError, urllib3_errors.LocationParseError):
+    if isinstance(error, ForbiddenTargetError):
+        return (
+            f"{urlsplit(url).hostname} is at {error}, which may not be polled: if it is meant to be, the setting"
+            " ALLOWED_TARGETS has to name its network."
+        )
+    if isinstance(error, TrustError):
+        return f"The certificate authorities cannot be read ({error}): set REQUESTS_CA_BUNDLE to a file that is there."
+    if isinstance(error, urllib3_errors.LocationValueError) and not isinstance(error, urllib3_errors.LocationParseError):
+        return f"The URL cannot be used: {error}."
+    if first(UnknownHostError, UnicodeError, urllib3_errors.LocationParseError):
         return "The host name cannot be resolved: is it spelled right, and known to the DNS of the machine that collects?"
     if untrusted := first(ssl.SSLCertVerificationError):
         reason = getattr(untrusted, "verify_message", "") or str(untrusted)
@@ -173,8 +196,6 @@ def _explain(error: Exception, timeout: float) -> str:
         return "The answer is not compressed as its Content-Encoding says."
     if first(http.client.HTTPException, urllib3_errors.ProtocolError, urllib3_errors.HeaderParsingError):
         return f"The answer is not HTTP ({causes[-1]}): is the port right, and is it http, not https?"
-    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.MissingSchema | requests.exceptions.InvalidSchema):
-        return f"The URL cannot be used: {error}."
     failed = first(OSError)
     if isinstance(failed, OSError) and failed.strerror:
         return f"The host cannot be reached: {failed.strerror}."

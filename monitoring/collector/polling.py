@@ -5,37 +5,35 @@ One failure, of whatever kind and wherever, is an entry in the report and never 
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import queue
-import threading
 import time
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-import requests
 from django.utils import timezone
 
-from monitoring.collector import fetching
+from monitoring.collector import fetching, parallel
 from monitoring.collector.sinks import database
 from monitoring.collector.sinks.base import PolledInstance, Sink, SinkError
 from monitoring.collector.sinks.database import Outcome, Stored
-from monitoring.collector.transport import Session
+from monitoring.collector.transport import Session, affordable_connections
 from monitoring.models import Instance, Service
+from monitoring.targets import Targets
 from monitoring.wire import MetricsDocument
 
 logger = logging.getLogger(__name__)
 
-CONCURRENCY = 32
-"""Instances that are fetched at the same time."""
+CONCURRENCY = 16
+"""Instances that are fetched at the same time, without those that let us wait."""
 
 
 class Fetch(Protocol):
     """What fetching.fetch is: URL to document, or FetchError."""
 
-    def __call__(
-        self, url: str, *, timeout: float, token: str, seconds_per_unit: float, session: requests.Session
-    ) -> MetricsDocument: ...
+    def __call__(self, url: str, *, timeout: float, token: str, seconds_per_unit: float, session: Session) -> MetricsDocument: ...
 
 
 @dataclass(slots=True)
@@ -85,6 +83,9 @@ def poll_services(
     services: Sequence[Service],
     *,
     sinks: Sequence[Sink] = (),
+    targets: Targets | None = None,
+    session: Session | None = None,
+    spread: float = 0.0,
     concurrency: int = CONCURRENCY,
     deadline: float | None = None,
     dry_run: bool = False,
@@ -92,8 +93,10 @@ def poll_services(
 ) -> RoundReport:
     """Poll these services now, whether they are enabled or not.
 
-    After `deadline` seconds nobody is waited for any more: an instance that has not answered by then, though its service's
-    timeout allows it to, is reported and its state stays as it was. With `dry_run` nothing is stored or written anywhere.
+    `targets` says what may be connected to; a `session`, which keeps connections from round to round, has its own. With `spread`,
+    polls begin over so many seconds, each service at its own point of them in every round. After `deadline` seconds nobody is
+    waited for any more: an instance that has not answered by then, though its service's timeout allows it to, is reported and its
+    state stays as it was. With `dry_run` nothing is stored or written anywhere.
     """
     reports = {service.pk: ServiceReport(service.name) for service in services}
     awaited = {service.pk: {instance.pk: instance for instance in service.instances.all()} for service in services}
@@ -102,64 +105,43 @@ def poll_services(
 
     def finish(service: Service) -> None:
         report, late = reports[service.pk], awaited[service.pk].values()
+        found = outcomes.pop(service.pk)  # documents are large, and this one is not needed again
         if not dry_run:
-            polled.extend(_store(service, outcomes[service.pk], report))
-        _sum_up(report, outcomes[service.pk])
+            stored = _store(service, found, report)
+            if sinks:
+                polled.extend(stored)
+        _sum_up(report, found)
         if late:
             said = f"no answer within the {deadline:g} s that this poll could wait; nothing was stored"
             report.error = _listed(report.error, *(f"{instance.label}: {said}" for instance in late))
-        elif not outcomes[service.pk]:
+        elif not found:
             report.warning = "no instance is registered: add the URL of its metrics document"
 
-    with Session(pool_size=concurrency) as session:
-        for service, outcome in _poll_all(services, concurrency, deadline, fetch, session):
+    with contextlib.nullcontext(session) if session is not None else Session(targets=targets) as used:
+
+        def poll(job: tuple[Service, Instance]) -> Outcome:
+            return _poll(*job, fetch, used)
+
+        jobs = [(spread * _point(service), (service, instance)) for service in services for instance in service.instances.all()]
+        for (service, _), outcome in parallel.run(
+            jobs, poll, concurrency=concurrency, limit=max(concurrency, affordable_connections()), deadline=deadline
+        ):
             outcomes[service.pk].append(outcome)
             del awaited[service.pk][outcome.instance.pk]
             if not awaited[service.pk]:
                 finish(service)
         for service in services:
-            if awaited[service.pk] or not outcomes[service.pk]:
+            if service.pk in outcomes:
                 finish(service)
     return RoundReport(list(reports.values()), [_write(sink, polled) for sink in sinks] if polled else [])
 
 
-def _poll_all(
-    services: Sequence[Service], concurrency: int, deadline: float | None, fetch: Fetch, session: requests.Session
-) -> Iterator[tuple[Service, Outcome]]:
-    """Each instance's outcome as it comes, until the deadline.
-
-    The threads are daemons, so that one that still waits for a service when the deadline or the program ends holds up nobody.
-    They touch neither the database nor settings.
-    """
-    ends = None if deadline is None else time.monotonic() + deadline
-    waiting: queue.SimpleQueue[tuple[Service, Instance]] = queue.SimpleQueue()
-    done: queue.SimpleQueue[tuple[Service, Outcome]] = queue.SimpleQueue()
-    over = threading.Event()
-
-    def work() -> None:
-        while not over.is_set():
-            try:
-                service, instance = waiting.get_nowait()
-            except queue.Empty:
-                return
-            done.put((service, _poll(service, instance, fetch, session)))
-
-    jobs = [(service, instance) for service in services for instance in service.instances.all()]
-    for job in jobs:
-        waiting.put(job)
-    for number in range(min(concurrency, len(jobs))):
-        threading.Thread(target=work, name=f"poll-{number}", daemon=True).start()
-    try:
-        for _ in jobs:
-            try:
-                yield done.get(timeout=None if ends is None else max(0.0, ends - time.monotonic()))
-            except queue.Empty:
-                return
-    finally:
-        over.set()
+def _point(service: Service) -> float:
+    """A service's own point between 0 and 1, the same on every machine and in every round."""
+    return zlib.crc32(service.name.encode()) / 2**32
 
 
-def _poll(service: Service, instance: Instance, fetch: Fetch, session: requests.Session) -> Outcome:
+def _poll(service: Service, instance: Instance, fetch: Fetch, session: Session) -> Outcome:
     polled_at, start = timezone.now(), time.monotonic()
     document, error = None, ""
     try:
@@ -176,13 +158,20 @@ def _poll(service: Service, instance: Instance, fetch: Fetch, session: requests.
         logger.exception("Polling %s failed unexpectedly", instance.label)
         error = f"The collector failed: {type(failure).__name__}; its log tells more."
     duration = time.monotonic() - start
-    return Outcome(instance, polled_at, duration, document, error, _name_warning(service, document))
+    return Outcome(instance, polled_at, duration, document, error, _odd(service, document) if document else "")
 
 
-def _name_warning(service: Service, document: MetricsDocument | None) -> str:
-    if document is None or document.service_name in (None, service.name):
-        return ""
-    return f"the document calls the service “{document.service_name}”; its history is kept as “{service.name}”"
+def _odd(service: Service, document: MetricsDocument) -> str:
+    """What is odd about a document that could be read."""
+    renamed = truncated = ""
+    if document.service_name not in (None, service.name):
+        renamed = f"the document calls the service “{document.service_name}”; its history is kept as “{service.name}”"
+    if document.truncated:
+        truncated = (
+            f"the document is too large: its first {len(document.endpoints):,} endpoints are read, and the rest is not counted."
+            " Do its routes hold ids or names?"
+        )
+    return _listed(renamed, truncated)
 
 
 def _store(service: Service, outcomes: Sequence[Outcome], report: ServiceReport) -> list[PolledInstance]:

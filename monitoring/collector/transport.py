@@ -1,105 +1,149 @@
-"""The HTTP session that documents are fetched with: a connection for each request, and a deadline over the whole of an answer.
+"""The HTTP client that documents are fetched with.
 
-The `timeout` of requests and urllib3 bounds each single read, so a server that sends a byte now and then keeps a client for ever,
-in the status line and headers already. Here every read of an answer gets what is left of one deadline.
-
-A round asks each address once, so there is next to nothing to gain by keeping a connection; but a server may close it at any
-moment, also the one at which the next request is sent, and a service would be down that is not.
+urllib3 without requests on top of it: that takes half the processor time, and there is no proxy, no .netrc (which would replace
+the bearer token), no cookie and no redirect to be switched off.
 """
 
 from __future__ import annotations
 
-import io
+import contextlib
 import os
-import time
-from http.client import HTTPResponse
-from http.cookiejar import DefaultCookiePolicy
+import ssl
+import threading
+from collections.abc import Mapping
 from typing import Any
 
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
+import certifi
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, PoolManager, Timeout
+from urllib3.exceptions import LocationValueError
+from urllib3.util.ssl_ import create_urllib3_context
+
+from monitoring.collector.connections import Plain, Resolver, Secure, resolve
+from monitoring.targets import Targets
+
+try:
+    import resource
+except ImportError:  # Windows, which has no such limit
+    resource = None  # type: ignore[assignment]
+
+_MAX_DESCRIPTORS = 16_384
 
 
-class _DeadlineReader(io.RawIOBase):
-    """The bytes of a socket until a deadline (of the monotonic clock); TimeoutError after it."""
-
-    def __init__(self, raw: io.RawIOBase, sock: Any, deadline: float) -> None:
-        self._raw = raw
-        self._sock = sock
-        self._deadline = deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        remaining = self._deadline - time.monotonic()
-        if remaining <= 0:
-            raise TimeoutError("timed out")
-        self._sock.settimeout(remaining)
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
+class TrustError(Exception):
+    """The file of certificate authorities cannot be read; the message names it."""
 
 
-class _DeadlineResponse(HTTPResponse):
-    """An answer that has to be read to its end within the timeout that its socket has when reading begins.
+class _ClosingPool(HTTPConnectionPool):
+    """Keeps no connection, whatever the server says."""
 
-    urllib3 sets that timeout right before, to what connecting and sending have left of `Timeout(total=...)`.
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            conn.close()
+        super()._put_conn(None)
+
+
+class _SecureClosingPool(_ClosingPool, HTTPSConnectionPool):
+    """The same over TLS."""
+
+
+_POOLS: Mapping[tuple[str, bool], type[HTTPConnectionPool]] = {
+    ("http", True): HTTPConnectionPool,
+    ("http", False): _ClosingPool,
+    ("https", True): HTTPSConnectionPool,
+    ("https", False): _SecureClosingPool,
+}
+"""By scheme, and whether connections are kept."""
+
+
+class Session:
+    """What documents are fetched through; many threads may share it. It remembers nothing but open connections.
+
+    `keep` connections stay open for the next round. For a single round it is 0: each address is asked once, and the server is
+    told that the connection ends with the answer.
     """
 
-    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        timeout = sock.gettimeout()
-        if timeout is not None:
-            raw = self.fp.detach()  # nothing is buffered yet
-            self.fp = io.BufferedReader(_DeadlineReader(raw, sock, time.monotonic() + timeout))
+    def __init__(self, keep: int = 0, targets: Targets | None = None, resolver: Resolver = resolve) -> None:
+        self._keep, self._targets, self._resolver = keep, targets or Targets(), resolver
+        bound = {"targets": self._targets, "resolver": staticmethod(resolver)}
+        self._classes = {"http": type("Plain", (Plain,), bound), "https": type("Secure", (Secure,), bound)}
+        self._managers: dict[str, PoolManager] = {}
+        self._lock = threading.Lock()
 
-    def begin(self) -> None:
-        super().begin()
-        self.will_close = True  # whatever the server says: this connection is not used again
+    def get(self, url: str, headers: Mapping[str, str], timeout: float) -> BaseHTTPResponse:
+        """The answer, its body unread; close it. What arrives after `timeout` seconds from now is refused.
+
+        Raises what urllib3 raises, ForbiddenTargetError, UnknownHostError and TrustError, and StaleConnectionError within one of
+        urllib3's: then `fresh` sessions are worth a try.
+        """
+        scheme = url.partition("://")[0].lower()
+        if scheme not in self._classes:
+            raise LocationValueError("it does not start with http:// or https://")
+        sent = dict(headers) if self._keep else {**headers, "Connection": "close"}
+        return self._manager(scheme).urlopen(
+            "GET", url, headers=sent, timeout=Timeout(total=timeout), retries=False, redirect=False, preload_content=False
+        )
+
+    def fresh(self) -> Session:
+        """A session to the same targets without any connection."""
+        return Session(0, self._targets, self._resolver)
+
+    def close(self) -> None:
+        for manager in self._managers.values():
+            manager.clear()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.close()
+
+    def _manager(self, scheme: str) -> PoolManager:
+        with self._lock:
+            if scheme not in self._managers:
+                more: dict[str, Any] = {"ssl_context": _context()} if scheme == "https" else {}
+                manager = PoolManager(num_pools=max(self._keep, 1), **more)
+                kind, parent = self._classes[scheme], _POOLS[scheme, self._keep > 0]
+                manager.pool_classes_by_scheme = {scheme: type("Pool", (parent,), {"ConnectionCls": kind})}
+                self._managers[scheme] = manager
+            return self._managers[scheme]
 
 
-class _Connection(HTTPConnection):
-    response_class = _DeadlineResponse
-
-
-class _SecureConnection(HTTPSConnection):
-    response_class = _DeadlineResponse
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
-
-
-class _Adapter(HTTPAdapter):
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
-
-
-class Session(requests.Session):
-    """A session that many threads may share; it keeps nothing from one request to the next."""
-
-    def __init__(self, pool_size: int = 32) -> None:
-        super().__init__()
-        # No proxy from the environment (services are watched directly), and no .netrc, which would replace the bearer token.
-        self.trust_env = False
-        self.headers["Connection"] = "close"
-        # The one thing that is wanted from there: the certificate authorities of one's own network.
-        self.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
-        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        adapter = _Adapter(pool_connections=pool_size, pool_maxsize=pool_size)
-        self.mount("http://", adapter)
-        self.mount("https://", adapter)
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """None: requests would read the whole body of a redirect, whatever its size, even where it is not to be followed."""
+def raise_descriptor_limit() -> None:
+    """Let this process have as many open files as the system allows it to ask for, within reason; each connection is one."""
+    if resource is None:
         return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MAX_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # macOS refuses more than its kernel has
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def affordable_connections() -> int:
+    """How many connections may be in use at the same time; as many again may be kept."""
+    if resource is None:
+        return 400
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1000 if soft == resource.RLIM_INFINITY else max(32, min(1000, soft // 2 - 100))
+
+
+def keepable_connections() -> int:
+    """How many connections may be kept from round to round."""
+    if resource is None:
+        return 400
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MAX_DESCRIPTORS // 2 if soft == resource.RLIM_INFINITY else max(32, soft - affordable_connections() - 200)
+
+
+def _context() -> ssl.SSLContext:
+    """Certificates are verified, against certifi's authorities or those of one's own network. Made once: reading them is slow."""
+    path = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or certifi.where()
+    context = create_urllib3_context()
+    try:
+        if os.path.isdir(path):
+            context.load_verify_locations(capath=path)
+        else:
+            context.load_verify_locations(cafile=path)
+    except OSError as error:
+        raise TrustError(f"{path}: {error.strerror or error}") from None
+    return context
