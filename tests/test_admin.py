@@ -1,11 +1,13 @@
 """The admin, used as a new user would."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.urls import reverse
 from django.utils import timezone
 
-from monitoring.models import Baseline, Endpoint, EndpointInterval, Instance, Service
+from monitoring.models import Baseline, Collector, Endpoint, EndpointInterval, Instance, Service
 from tests.history import add_interval
 from tests.scripted import ScriptedServer, answers, hangs
 
@@ -112,15 +114,16 @@ def test_the_change_page_explains_the_schedule(staff):
     service = Service.objects.create(name="shop", schedule="*/5 * * * *")
     page = text(staff.get(reverse("admin:monitoring_service_change", args=[service.pk])))
     assert "Every fifth minute" in page
-    assert "next due" in page
+    assert "(UTC)." in page
 
 
 def test_the_list_shows_what_matters(staff, django_assert_max_num_queries):
     for number in range(20):
         service = Service.objects.create(name=f"shop-{number:02}", enabled=number != 3)
-        Instance.objects.create(service=service, url="http://shop/metrics", last_polled_at=timezone.now())
-    Instance.objects.filter(service__name="shop-05").update(last_error="Connection <refused>")
-    with django_assert_max_num_queries(12):
+        now = timezone.now()
+        Instance.objects.create(service=service, url="http://shop/metrics", last_polled_at=now, last_success_at=now)
+    Instance.objects.filter(service__name="shop-05").update(last_error="Connection <refused>", failures=3, failing_since=now)
+    with django_assert_max_num_queries(14):
         page = text(staff.get(LIST))
     assert page.count("✓ up") == 18
     assert page.count("✗ down") == 1
@@ -145,7 +148,7 @@ def test_enable_and_disable(staff):
 
 
 def test_poll_now_reports_each_service(staff, transactional_db, monkeypatch):
-    monkeypatch.setattr("monitoring.admin.POLL_NOW_SECONDS", 0.5)
+    monkeypatch.setattr("monitoring.admin.services.POLL_NOW_SECONDS", 0.5)
     document = {"service_name": "good", "metrics": {"GET/x": {"count": 1, "avg_duration": 0.5, "status_codes": {"200": 1}}}}
     servers = {
         "good": ScriptedServer(answers(document)),
@@ -203,3 +206,70 @@ def test_deleting_a_service_counts_its_history_and_does_not_list_it(staff, djang
     staff.post(url, {"post": "yes"})
     assert not Service.objects.exists()
     assert not EndpointInterval.objects.exists()
+
+
+def test_the_schedule_is_explained_in_the_services_time_zone_while_it_is_typed(staff):
+    def explain(**query):
+        return staff.get("/admin/monitoring/service/explain-schedule/", query).json()["text"]
+
+    assert 'data-url="/admin/monitoring/service/explain-schedule/"' in text(staff.get(ADD))
+    said = explain(schedule="30 3 * * *", time_zone="Asia/Tokyo")
+    assert said.startswith("At 03:30 every day. Next: ")
+    assert said.count(" 03:30") == 4
+    assert said.endswith("(Asia/Tokyo).")
+    assert "has 2 fields" in explain(schedule="every minute")
+    assert "is not a time zone" in explain(schedule="* * * * *", time_zone="Mars/Olympus")
+
+
+def test_only_staff_gets_schedules_explained(client):
+    assert client.get("/admin/monitoring/service/explain-schedule/").status_code == 302
+
+
+def test_a_time_zone_is_chosen_from_those_there_are(staff):
+    assert "the project&#x27;s (UTC)" in text(staff.get(ADD))
+    assert "is not one of the available choices" in text(staff.post(ADD, form("http://shop/metrics", time_zone="Mars/Olympus")))
+    assert staff.post(ADD, form("http://shop/metrics", time_zone="Europe/Berlin")).status_code == 302
+    service = Service.objects.get()
+    assert service.time_zone == "Europe/Berlin"
+    Service.objects.update(time_zone="Gone/Zone")  # from another version of the time zone database
+    page = text(staff.get(reverse("admin:monitoring_service_change", args=[service.pk])))
+    assert '<option value="Gone/Zone" selected>' in page
+    assert "“Gone/Zone” is not a time zone" in page
+    assert "never: the schedule is wrong" in text(staff.get(LIST))
+
+
+def test_it_is_said_that_no_collector_is_alive(staff):
+    assert "No collector" not in text(staff.get(LIST))
+    Service.objects.create(name="shop")
+    assert "No collector has run yet" in text(staff.get(LIST))
+    now = timezone.now()
+    one = Collector.objects.create(host="host-7", mode="cron", pace=60, ticked_at=now - timedelta(hours=1), finished_at=now)
+    assert "No collector" not in text(staff.get(LIST))
+    Collector.objects.update(finished_at=now - timedelta(hours=1))
+    assert "on host-7 (cron)" in text(staff.get(LIST))
+    page = text(staff.get("/admin/monitoring/collector/"))
+    assert "host-7" in page
+    assert staff.get(f"/admin/monitoring/collector/{one.pk}/delete/").status_code == 200
+    assert staff.get("/admin/monitoring/collector/add/").status_code == 403
+
+
+def test_poll_now_respects_allowed_targets(staff, settings):
+    service = Service.objects.create(name="shop")
+    Instance.objects.create(service=service, url="http://127.0.0.1:1/metrics")
+    action = {"action": "poll_now", "_selected_action": [service.pk]}
+    settings.MONITORING = {"ALLOWED_TARGETS": ["10.0.0.0/8"]}
+    assert "may not be polled" in text(staff.post(LIST, action, follow=True))
+    settings.MONITORING = {"ALLOWED_TARGETS": "10.0.0.0/8"}
+    assert "Nothing was polled. MONITORING: ALLOWED_TARGETS is" in text(staff.post(LIST, action, follow=True))
+
+
+def test_pausing_says_since_when_and_slots_of_the_pause_are_nobodys(staff):
+    service = Service.objects.create(name="shop", registered_at=timezone.now() - timedelta(days=1))
+    action = {"_selected_action": [service.pk]}
+    staff.post(LIST, action | {"action": "disable"})
+    service.refresh_from_db()
+    assert service.status(timezone.now()).since == service.paused_at is not None
+    staff.post(LIST, action | {"action": "enable"})
+    service.refresh_from_db()
+    assert service.paused_at is None
+    assert service.schedule_since is not None

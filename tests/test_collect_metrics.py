@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from io import StringIO
 from typing import Any
 
@@ -15,7 +15,7 @@ from django.db import connection
 from django.utils import timezone
 
 from monitoring import wire
-from monitoring.models import Baseline, Service
+from monitoring.models import Baseline, Collector, Service
 from monitoring.wire import EndpointMetrics, MetricsDocument
 from tests.scripted import Script, ScriptedServer, answers
 
@@ -84,7 +84,7 @@ def test_a_failure_is_a_line_an_exit_and_a_reason_and_the_others_are_stored(regi
     with pytest.raises(CommandError) as caught:
         call_command("collect_metrics", stdout=out, no_color=True)
     lines = out.getvalue().splitlines()
-    assert lines[0].startswith("broken  FAILED  127.0.0.1:")
+    assert lines[0].startswith("broken  FAILED  still new since ")
     assert lines[1].startswith("shop    ok ")
     assert str(caught.value).startswith("1 of 2 services failed:\n  broken: 127.0.0.1:")
     assert "HTTP 500 Internal Server Error" in str(caught.value)
@@ -182,3 +182,56 @@ def test_a_database_that_is_not_set_up() -> None:
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE monitoring_service RENAME TO elsewhere")
     assert "has manage.py migrate been run?" in failure()
+
+
+def test_by_schedule_it_tells_that_it_lives_and_otherwise_not(register: Register) -> None:
+    register("shop")
+    register("broken", script=answers("", "500 Oops"))
+    failure()
+    failure("--dry-run", "--due")
+    assert not Collector.objects.exists()
+    failure("--due")
+    collector = Collector.objects.get()
+    assert (collector.mode, collector.services, collector.failed, collector.error) == ("cron", 2, 1, "")
+    assert collector.behind >= 0
+    collect("--due")
+    assert Collector.objects.get().services == 0
+
+
+def test_slots_that_were_missed_are_told_on_standard_error(register: Register) -> None:
+    long_ago = timezone.now() - timedelta(hours=2)
+    for number in range(7):
+        register(f"shop-{number}", last_slot=long_ago)
+    err = StringIO()
+    collect("--due", stderr=err)
+    assert err.getvalue().startswith("Missed: ")
+    assert " slots of shop-0, shop-1, shop-2, shop-3, shop-4, and 2 more, from " in err.getvalue()
+    assert "They are not made up" in err.getvalue()
+    err = StringIO()
+    collect("--due", stderr=err)
+    assert err.getvalue() == ""
+
+
+def test_the_state_and_since_when_stand_in_the_line(register: Register) -> None:
+    register("shop")
+    service = register("broken", script=answers("", "500 Oops"))
+    assert f"up since {timezone.localtime():%Y-%m-%d}" in collect("--service", "shop")
+    service.instances.update(failures=2, failing_since=datetime(2026, 3, 1, 12, tzinfo=timezone.get_current_timezone()))
+    out = StringIO()
+    with pytest.raises(CommandError):
+        call_command("collect_metrics", "--service", "broken", stdout=out, no_color=True)
+    assert "FAILED  down since 2026-03-01 12:00  127.0.0.1:" in out.getvalue()
+
+
+def test_what_may_not_be_polled_is_not_even_connected_to(register: Register, settings: Any) -> None:
+    register("shop")
+    settings.MONITORING = {"ALLOWED_TARGETS": ["10.0.0.0/8"]}
+    assert "127.0.0.1 is at 127.0.0.1, which may not be polled" in failure()
+
+
+def test_a_wrong_list_of_targets_polls_nothing(register: Register, settings: Any) -> None:
+    register("shop")
+    settings.MONITORING = {"ALLOWED_TARGETS": "10.0.0.0/8"}
+    with pytest.raises((CommandError, SystemCheckError), match=r"monitoring\.E040"):
+        collect()
+    assert polled() == set()

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.html import escape
 
 from monitoring.dashboard import views
-from monitoring.models import Endpoint, Service
+from monitoring.models import Collector, Endpoint, Restart, Service
 from tests.history import add_interval, make_service
 
 pytestmark = pytest.mark.django_db
@@ -196,3 +196,36 @@ def test_a_service_that_is_not_there(staff: Client) -> None:
     response = staff.get("/monitoring/services/4711/")
     assert response.status_code == 404
     assert "no such service" in response.content.decode()
+
+
+def test_a_collector_that_does_not_run_is_said_with_what_to_do(staff: Client) -> None:
+    now = timezone.now()
+    make_service("shop", now)
+    collector = Collector.objects.create(host="host-7", mode="cron", pace=60, ticked_at=now, finished_at=now, duration=1.0)
+    assert "host-7" not in staff.get(FLEET).content.decode()
+    Collector.objects.update(behind=200.0)
+    assert "behind the schedules" in staff.get(FLEET).content.decode()
+    Collector.objects.update(ticked_at=now - timedelta(minutes=20), finished_at=now - timedelta(minutes=19), error=HOSTILE)
+    text = staff.get(FLEET).content.decode()
+    assert "The collector does not run" in text
+    assert "collect_crontab verify" in text
+    assert escape(HOSTILE) in text
+    collector.pk = None
+    collector.host, collector.mode = "host-8", "loop"
+    collector.save()
+    assert "does not run" not in staff.get(FLEET).content.decode()
+
+
+def test_restarts_are_shown(staff: Client) -> None:
+    now = timezone.now()
+    service = make_service("shop", now)
+    for minutes in (10, 50, 100):
+        Restart.objects.create(service=service, instance=service.instances.get(), at=now - timedelta(minutes=minutes))
+    assert "Restarted 2 times in the last 1 h" in staff.get(service_url(service) + "?window=1h").content.decode()
+
+
+def test_since_when_a_service_is_down(staff: Client) -> None:
+    service = make_service("shop", timezone.now(), error="Connection refused.")
+    service.instances.update(failing_since=timezone.now() - timedelta(minutes=3))
+    for url in (FLEET, service_url(service)):
+        assert "Down since" in staff.get(url).content.decode()

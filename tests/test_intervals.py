@@ -5,7 +5,16 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 from monitoring import histogram
-from monitoring.collector.intervals import Baseline, InstanceInterval, between, is_stale, total
+from monitoring.collector.intervals import (
+    CLOCK_STEP,
+    HANDOVER,
+    Baseline,
+    InstanceInterval,
+    between,
+    is_older,
+    is_stale,
+    total,
+)
 from monitoring.wire import EndpointMetrics, MetricsDocument
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
@@ -132,3 +141,62 @@ def test_the_total_is_the_sum_over_endpoints() -> None:
     assert found.status_codes == {200: 2, 503: 1}
     assert found.buckets == {4: 2}
     assert total([]).count == 0
+
+
+# Clocks that were set
+
+
+def test_a_clock_that_was_set_back_gives_an_interval_without_length_and_loses_no_count() -> None:
+    earlier = NOON - timedelta(hours=1)
+    baseline = Baseline(document(endpoint(10)), NOON, poll_duration=1.0)
+    assert not is_stale(baseline, earlier)
+    found = between(baseline, document(endpoint(14)), earlier, LONG_AGO)
+    assert found is not None
+    assert (found.start, found.end, found.reset, found.endpoints[0].count) == (earlier, earlier, False, 4)
+
+
+def test_what_lies_ahead_by_less_than_a_clock_is_set_is_a_poll_that_overlaps() -> None:
+    assert is_older(NOON, NOON + CLOCK_STEP)
+    assert not is_older(NOON, NOON + CLOCK_STEP + timedelta(seconds=1))
+    assert not is_older(NOON, NOON)
+
+
+# Another process than before
+
+
+def after(before: datetime, now: datetime, starts: tuple[float, ...] = ()) -> InstanceInterval | None:
+    """Between polls of a process that started `before` and one that started `now`."""
+    baseline = Baseline(document(endpoint(10), started_at=before), NOON)
+    return between(baseline, document(endpoint(1_000_000), started_at=now), NOON + MINUTE, LONG_AGO, starts)
+
+
+def test_a_process_that_ran_beside_the_one_before_is_no_restart_and_its_past_no_interval() -> None:
+    assert after(LONG_AGO, LONG_AGO + timedelta(seconds=5)) is None
+    assert after(LONG_AGO, LONG_AGO - timedelta(days=1)) is None
+
+
+def test_a_successor_that_was_started_a_while_before_it_took_over_is_one() -> None:
+    found = after(LONG_AGO, NOON - HANDOVER)
+    assert found is not None
+    assert (found.start, found.reset) == (NOON, True)
+    assert after(LONG_AGO, NOON - HANDOVER - timedelta(seconds=1)) is None
+
+
+def test_a_process_that_was_there_before_is_no_restart_however_young() -> None:
+    young = NOON - MINUTE
+    assert after(NOON - 2 * MINUTE, young) is not None
+    assert after(NOON - 2 * MINUTE, young, starts=(young.timestamp(),)) is None
+
+
+def test_a_start_that_is_told_from_now_on_or_no_more_is_no_restart_by_itself() -> None:
+    without, told = document(endpoint(10), started_at=None), document(endpoint(14))
+    assert interval(without, told).endpoints[0].count == 4
+    assert interval(document(endpoint(10)), document(endpoint(14), started_at=None)).endpoints[0].count == 4
+    assert interval(without, document(endpoint(3), started_at=NOON + MINUTE / 2)).reset
+
+
+def test_of_a_document_that_was_cut_an_endpoint_that_was_not_there_before_counts_from_now_on() -> None:
+    """It may have been beyond the cut the last time, with a long past."""
+    before, cut = document(endpoint(10)), document(endpoint(11), endpoint(5000, "/b"))
+    cut.truncated = True
+    assert [(one.route, one.count) for one in interval(before, cut).endpoints] == [("/", 1)]

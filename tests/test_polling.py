@@ -104,7 +104,7 @@ def test_a_hanging_and_a_broken_service_cost_the_good_ones_nothing() -> None:
     assert "No answer within 0.5 s." in found["hanging"]
     assert set(Baseline.objects.values_list("instance__service__name", flat=True)) == {"good-1", "good-2"}
     states = {service.name: service.state for service in services()}
-    assert states == {"broken": "down", "good-1": "up", "good-2": "up", "hanging": "down"}
+    assert states == {"broken": "new", "good-1": "up", "good-2": "up", "hanging": "new"}
     assert Instance.objects.get(service__name="hanging").last_error == "No answer within 0.5 s."
 
 
@@ -226,3 +226,25 @@ def test_after_the_deadline_no_further_fetch_begins(hanging: FakeFetch) -> None:
 
 def test_nothing_to_poll() -> None:
     assert poll_services([], sinks=[Collected(SinkError("never asked"))]) == RoundReport()
+
+
+def test_polls_are_spread_each_service_at_its_own_point_of_every_round() -> None:
+    for number in range(6):
+        register(f"shop-{number}")
+    orders = []
+    for _ in range(2):
+        fetch = FakeFetch(**{f"shop-{number}": 1 for number in range(6)})
+        poll(fetch, spread=0.5, concurrency=1)
+        orders.append([call["url"] for call in fetch.calls])
+    assert orders[0] == orders[1] != sorted(orders[0])
+
+
+def test_a_document_that_was_cut_is_a_warning() -> None:
+    register("shop")
+
+    def cut(url: str, **arguments: Any) -> MetricsDocument:
+        return MetricsDocument("shop", {}, truncated=True)
+
+    report = poll_services(services(), fetch=cut)
+    assert report.ok
+    assert "the rest is not counted" in report.services[0].warning

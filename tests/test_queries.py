@@ -205,8 +205,9 @@ def test_quantiles_are_bounded_and_say_from_when(monkeypatch: pytest.MonkeyPatch
     ("changes", "condition"),
     [
         ({}, Condition.UP),
-        ({"last_error": "refused", "warning": "odd"}, Condition.DOWN),
-        ({"last_polled_at": minutes_ago(10)}, Condition.OVERDUE),
+        ({"last_error": "refused", "failures": 3, "warning": "odd"}, Condition.DOWN),
+        ({"last_error": "refused", "failures": 2}, Condition.WARNING),
+        ({"last_polled_at": minutes_ago(10)}, Condition.LATE),
         ({"last_polled_at": minutes_ago(5)}, Condition.UP),
         ({"warning": "odd"}, Condition.WARNING),
     ],
@@ -269,25 +270,25 @@ def test_a_service_that_is_not_there() -> None:
 
 
 @pytest.mark.parametrize("services", [1, 100])
-def test_the_fleet_takes_six_queries_however_many_services(services: int, django_assert_num_queries) -> None:  # type: ignore[no-untyped-def]
+def test_the_fleet_takes_seven_queries_however_many_services(services: int, django_assert_num_queries) -> None:  # type: ignore[no-untyped-def]
     for number in range(services):
         instance = make_service(f"service-{number}", NOW, instances=2).instances.all()[0]
         if number % 2:
             add_interval(instance, minutes_ago(0), 60, 1, buckets={0: 1})
         else:
             add_interval(instance, minutes_ago(100), 60, 1, buckets={0: 1})
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         queries.fleet(WINDOW, NOW)
 
 
 @pytest.mark.parametrize("endpoints", [1, 100])
-def test_a_service_takes_nine_queries_however_many_endpoints(endpoints: int, django_assert_num_queries) -> None:  # type: ignore[no-untyped-def]
+def test_a_service_takes_ten_queries_however_many_endpoints(endpoints: int, django_assert_num_queries) -> None:  # type: ignore[no-untyped-def]
     service = make_service("shop", NOW, instances=3)
     add_interval(service.instances.all()[0], minutes_ago(0), 60, 1)
     for number in range(endpoints):
         endpoint = Endpoint.objects.create(service=service, method="GET", route=f"/{number}")
         add_interval(service.instances.all()[0], minutes_ago(0), 60, 1, endpoint=endpoint)
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(10):
         queries.service(service.pk, WINDOW, NOW)
 
 

@@ -49,3 +49,77 @@ def test_a_run_that_starts_late_still_serves_its_slot_but_an_old_one_is_missed()
 def test_a_service_registered_after_a_slot_waits_for_the_next():
     assert schedule.due_slot("0 * * * *", NOON, since=NOON - timedelta(seconds=5)) is None
     assert schedule.next_due("0 * * * *", NOON) == NOON.replace(hour=13, minute=0, second=0)
+
+
+# Time zones and summer time
+
+BERLIN = schedule.zone("Europe/Berlin")
+
+
+def berlin(*parts, fold=0):
+    return datetime(*parts, fold=fold, tzinfo=BERLIN)
+
+
+def due_minutes(expression, start, minutes):
+    """The minutes, as clocks in Berlin show them, in which a collector that ticks each minute finds something to do."""
+    served, found = start, []
+    for minute in range(minutes):
+        now = (start.astimezone(timezone.utc) + timedelta(minutes=minute, seconds=5)).astimezone(BERLIN)
+        slot = schedule.due_slot(expression, now, since=served)
+        if slot is not None:
+            served = slot
+            found.append(f"{now:%H:%M%z}")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("30 2 * * *", ["03:00+0200"]),  # the hour of it does not exist: Debian's cron runs it right after
+        ("0 3 * * *", ["03:00+0200"]),
+        ("*/30 * * * *", ["01:30+0100", "03:00+0200", "03:30+0200", "04:00+0200"]),
+        ("@hourly", ["03:00+0200", "04:00+0200"]),
+    ],
+)
+def test_when_clocks_go_forward(expression, expected):
+    assert due_minutes(expression, berlin(2026, 3, 29, 1, 15), 110) == expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("30 2 * * *", ["02:30+0200"]),  # its hour is there twice: Debian's cron runs it once
+        ("0 3 * * *", ["03:00+0100"]),
+        ("*/30 * * * *", ["01:30+0200", "02:00+0200", "02:30+0200", "02:00+0100", "02:30+0100", "03:00+0100"]),
+        ("0 * * * *", ["02:00+0200", "02:00+0100", "03:00+0100"]),
+    ],
+)
+def test_when_clocks_go_back(expression, expected):
+    assert due_minutes(expression, berlin(2026, 10, 25, 1, 15), 180) == expected
+
+
+def test_next_due_lies_ahead_in_the_hour_that_is_there_twice():
+    for fold, minute in ((0, 45), (1, 15), (1, 45)):
+        assert schedule.next_due("30 2 * * *", berlin(2026, 10, 25, 2, minute, fold=fold)) == berlin(2026, 10, 26, 2, 30)
+
+
+def test_a_late_run_serves_its_slot_across_the_change():
+    slot = schedule.due_slot("30 2 * * *", berlin(2026, 3, 29, 3, 4), since=berlin(2026, 3, 28, 2, 30))
+    assert slot == berlin(2026, 3, 29, 3, 0)
+
+
+def test_slots_that_were_missed_are_counted():
+    missed = schedule.missed_slots("*/10 * * * *", NOON - timedelta(hours=1), NOON)
+    assert missed == schedule.Missed(6, NOON.replace(hour=11, minute=10, second=0), NOON.replace(second=0))
+    slot = NOON.replace(second=0)
+    assert schedule.missed_slots("*/10 * * * *", slot - timedelta(minutes=10), slot) is None  # both ends are served
+    assert schedule.missed_slots("* * * * *", NOON - timedelta(days=30), NOON).count == schedule.MOST_MISSED
+
+
+@pytest.mark.parametrize(
+    ("name", "part_of_message"), [("Europe/Brelin", "Did you mean Europe/Berlin?"), ("/etc/passwd", "is not"), ("", "is not")]
+)
+def test_a_time_zone_that_is_none(name, part_of_message):
+    with pytest.raises(schedule.ScheduleError, match="time zone") as caught:
+        schedule.zone(name)
+    assert part_of_message in str(caught.value)

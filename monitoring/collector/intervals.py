@@ -7,12 +7,18 @@ without a restart (a series that left for being idle, and came back) is counted 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
 from monitoring import histogram
 from monitoring.wire import EndpointMetrics, MetricsDocument
+
+CLOCK_STEP = timedelta(minutes=10)
+"""From so much on a stamp that lies ahead is one of a clock that was set back; no poll takes as long."""
+
+HANDOVER = timedelta(minutes=10)
+"""How long before the last poll of its predecessor a process may have been started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +64,29 @@ class Baseline:
 
 
 def between(
-    baseline: Baseline | None, current: MetricsDocument, polled_at: datetime, registered_at: datetime
+    baseline: Baseline | None,
+    current: MetricsDocument,
+    polled_at: datetime,
+    registered_at: datetime,
+    starts: Collection[float] = (),
 ) -> InstanceInterval | None:
-    """The interval that ends with this poll; None where this poll is the first and serves as the baseline only.
+    """The interval that ends with this poll; None where this poll serves as the baseline only.
 
-    An instance that started after it was registered has no unknown past, so its first poll is an interval already.
+    It does where it is the first, unless the instance started after it was registered and so has no unknown past; and where
+    another process answers than before, but none that came after that one: what it counted until now is not what happened in
+    between. `starts` are those of the instance's polls before.
     """
-    started_at = _moment(current.started_at)
+    started_at = moment(current.started_at)
     if baseline is None:
         if started_at is None or started_at < registered_at or started_at >= polled_at:
             return None
         return InstanceInterval(started_at, polled_at, False, _since({}, current))
-    if not _restarted(baseline.document, current):
+    start = min(baseline.polled_at, polled_at)  # a clock that was set back gives an interval without length, not a negative one
+    if not _restarted(baseline, current):
         before = baseline.document.endpoints
-        return InstanceInterval(baseline.polled_at, polled_at, False, _since(before, current), tuple(_fallen(before, current)))
-    start = baseline.polled_at
+        return InstanceInterval(start, polled_at, False, _since(before, current), tuple(_fallen(before, current)))
+    if _is_no_successor(baseline, current, starts):
+        return None
     if started_at is not None and start < started_at < polled_at:
         start = started_at
     return InstanceInterval(start, polled_at, True, _since({}, current))
@@ -84,7 +98,23 @@ def is_stale(baseline: Baseline | None, polled_at: datetime) -> bool:
     Which of the two documents is the older one cannot be known then, and taking the older one last would look like counts that
     fell. Nothing is lost by leaving it out: what it counted is in the stored one or will be in the next.
     """
-    return baseline is not None and polled_at <= baseline.polled_at + timedelta(seconds=baseline.poll_duration)
+    if baseline is None:
+        return False
+    answered_at = baseline.polled_at + timedelta(seconds=baseline.poll_duration)
+    return polled_at == answered_at or is_older(polled_at, answered_at)
+
+
+def is_older(polled_at: datetime, other: datetime) -> bool:
+    """Whether a poll was asked before another one: not where that lies so far ahead that the clock was set back since."""
+    return timedelta() < other - polled_at <= CLOCK_STEP
+
+
+def moment(seconds: float | None) -> datetime | None:
+    """A stamp of a document as a datetime; None where it is beyond what a date can hold, and so tells nothing."""
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def total(endpoints: Iterable[EndpointInterval]) -> EndpointInterval:
@@ -105,10 +135,24 @@ def total(endpoints: Iterable[EndpointInterval]) -> EndpointInterval:
     return EndpointInterval("", "", count, duration_sum, max(maxima, default=None), codes, buckets)
 
 
-def _restarted(before: MetricsDocument, current: MetricsDocument) -> bool:
-    if before.started_at is not None or current.started_at is not None:
+def _restarted(baseline: Baseline, current: MetricsDocument) -> bool:
+    before = baseline.document
+    if before.started_at is not None and current.started_at is not None:
         return before.started_at != current.started_at
+    if current.started_at is not None and current.started_at >= baseline.polled_at.timestamp():
+        return True
     return any(_fallen(before.endpoints, current))
+
+
+def _is_no_successor(baseline: Baseline, current: MetricsDocument, starts: Collection[float]) -> bool:
+    """Whether what answers ran before, beside the process that answered then.
+
+    A successor may have been started a while before it took over, and clocks differ: so much is let pass.
+    """
+    before, now = baseline.document.started_at, current.started_at
+    if before is None or now is None:
+        return False
+    return now in starts or now < before or now < (baseline.polled_at - HANDOVER).timestamp()
 
 
 def _fallen(before: Mapping[str, EndpointMetrics], current: MetricsDocument) -> Iterator[str]:
@@ -119,6 +163,8 @@ def _since(before: Mapping[str, EndpointMetrics], current: MetricsDocument) -> l
     changed = []
     for key, endpoint in current.endpoints.items():
         earlier = before.get(key)
+        if earlier is None and before and current.truncated:
+            continue  # it may be one that was left out before, and has counted long since
         if earlier is None or endpoint.count < earlier.count:
             earlier = EndpointMetrics(endpoint.method, endpoint.route, buckets={})
         if endpoint.count > earlier.count:
@@ -148,10 +194,3 @@ def _difference(earlier: EndpointMetrics, endpoint: EndpointMetrics) -> Endpoint
 
 def _grown(before: Mapping[int, int], after: Mapping[int, int]) -> dict[int, int]:
     return {key: grown for key, count in after.items() if (grown := count - before.get(key, 0)) > 0}
-
-
-def _moment(seconds: float | None) -> datetime | None:
-    try:
-        return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
-    except (ValueError, OverflowError, OSError):  # a stamp beyond what a date can hold tells nothing
-        return None

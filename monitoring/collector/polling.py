@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Protocol
 
 from django.utils import timezone
@@ -47,6 +48,9 @@ class ServiceReport:
     """Requests in the intervals that end with this poll; None where it only laid the baseline, or nothing was stored."""
     duration: float = 0.0
     """Seconds that the slowest instance took."""
+    state: str = ""
+    """A value of models.State, after this poll; empty where nothing was stored."""
+    since: datetime | None = None
     error: str = ""
     warning: str = ""
 
@@ -185,6 +189,8 @@ def _store(service: Service, outcomes: Sequence[Outcome], report: ServiceReport)
         report.error = f"polled, but not stored ({type(error).__name__}: {error})"
         _store_failure(service, outcomes, f"Polled, but not stored ({type(error).__name__}: {error}).")
         return [database.polled_instance(service, outcome) for outcome in outcomes]
+    status = service.status(timezone.now())
+    report.state, report.since = status.state, status.since
     report.warning = _warnings(stored)
     counts = [sum(one.count for one in each.polled.interval.endpoints) for each in stored if each.polled.interval]
     report.requests = sum(counts) if counts else None

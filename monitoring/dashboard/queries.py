@@ -14,12 +14,14 @@ from django.db.models import Q, Sum
 from monitoring import histogram, packing
 from monitoring.dashboard import figures as numbers
 from monitoring.dashboard import reading
-from monitoring.dashboard.conditions import Condition, is_overdue, judge
+from monitoring.dashboard.conditions import Condition, judge, judge_instance
 from monitoring.dashboard.figures import Piece
 from monitoring.dashboard.reading import Packed, Read, piece_of, read_intervals, rows_of, summed
-from monitoring.dashboard.rows import EndpointRow, Fleet, InstanceRow, ServicePage, ServiceRow
+from monitoring.dashboard.rows import CollectorRow, EndpointRow, Fleet, InstanceRow, ServicePage, ServiceRow
 from monitoring.dashboard.windows import Part, Window
-from monitoring.models import Availability, EndpointInterval, Instance, Service
+from monitoring.models import Availability, Collector, EndpointInterval, Instance, Service
+
+MAX_RESTARTS = 100
 
 
 def fleet(window: Window, now: datetime) -> Fleet:
@@ -32,13 +34,14 @@ def fleet(window: Window, now: datetime) -> Fleet:
     merged = histogram.merge(read.buckets.get(row.pk, {}) for row in current)
     polls = [row.last_polled_at for row in rows if row.last_polled_at]
     expected = [service for service in services if service.enabled]
-    silent = bool(expected) and all(is_overdue(service, now) for service in expected)
+    silent = bool(expected) and all(service.late_since(now) for service in expected)
     return Fleet(
         services=rows,
         figures=numbers.add_up([row.figures for row in current], merged),
         series=numbers.fleet_series(row.series for row in rows),
         silent_since=max(polls) if polls and silent else None,
         documents_since=read.packed.since,
+        collector=_collector(now),
     )
 
 
@@ -55,6 +58,7 @@ def service(pk: int, window: Window, now: datetime) -> ServicePage | None:
     answered = _availability(found, read.parts)
     return ServicePage(
         head=head,
+        restarts=_restarts(found, window, now),
         instances=tuple(_instance_row(instance, found, answered.get(instance.pk)) for instance in found.instances.all()),
         endpoints=tuple(endpoints),
         idle_endpoints=idle,
@@ -69,11 +73,13 @@ def _service_row(service: Service, read: Read, now: datetime) -> ServiceRow:
     instances = list(service.instances.all())
     answered = [one.last_success_at for one in instances if one.last_error]
     warnings = [f"{one.label}: {one.warning}" if len(instances) > 1 else one.warning for one in instances if one.warning]
+    status = service.status(now)
     return ServiceRow(
         pk=service.pk,
         name=service.name,
         schedule=service.schedule,
-        condition=judge(service, found.error_rate, now),
+        condition=judge(service, status.state, found.error_rate),
+        since=status.since,
         last_polled_at=service.last_polled_at,
         down_since=min((moment for moment in answered if moment), default=None) if all(answered) else None,
         error=service.last_error,
@@ -84,19 +90,27 @@ def _service_row(service: Service, read: Read, now: datetime) -> ServiceRow:
     )
 
 
+def _collector(now: datetime) -> CollectorRow | None:
+    """The collector that ticked last; alive where any is."""
+    collectors = list(Collector.objects.all())
+    if not collectors:
+        return None
+    last = collectors[0]
+    alive = any(one.is_alive(now) for one in collectors)
+    return CollectorRow(last.host, last.mode, alive, last.ticked_at, last.duration, last.behind, last.error, len(collectors) - 1)
+
+
+def _restarts(service: Service, window: Window, now: datetime) -> tuple[datetime, ...]:
+    """The restarts of its instances within the window, the latest first; not more of them than a page shows."""
+    rows = service.restarts.filter(at__gt=now - window.length, at__lte=now)
+    return tuple(rows.values_list("at", flat=True)[:MAX_RESTARTS])
+
+
 def _instance_row(instance: Instance, service: Service, availability: float | None) -> InstanceRow:
-    if not service.enabled:
-        condition = Condition.PAUSED
-    elif instance.last_error:
-        condition = Condition.DOWN
-    elif instance.last_polled_at is None:
-        condition = Condition.NEW
-    else:
-        condition = Condition.WARNING if instance.warning else Condition.UP
     return InstanceRow(
         instance.label,
         instance.url,
-        condition,
+        judge_instance(instance, paused=not service.enabled),
         instance.last_polled_at,
         instance.last_success_at,
         instance.last_error,

@@ -11,7 +11,7 @@ from monitoring.dashboard.figures import Figures, Point
 
 _TROUBLES = (
     (Condition.DOWN, "down"),
-    (Condition.OVERDUE, "not polled when due"),
+    (Condition.LATE, "not polled when due"),
     (Condition.FAILING, "failing"),
 )
 
@@ -24,6 +24,8 @@ class ServiceRow:
     name: str
     schedule: str
     condition: Condition
+    since: datetime | None
+    """Since when the service is in its state; where it is a refinement, such as failing, in the state behind it."""
     last_polled_at: datetime | None
     down_since: datetime | None
     """When an instance that fails now answered last; None where none fails, or one never answered."""
@@ -33,6 +35,21 @@ class ServiceRow:
     series: tuple[Point, ...]
     as_of: datetime | None
     """Set where the window holds no interval and the latest one is shown: its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorRow:
+    """The collector that ticked last, and whether any is alive."""
+
+    host: str
+    mode: str
+    alive: bool
+    ticked_at: datetime
+    duration: float | None
+    behind: float
+    error: str
+    others: int
+    """How many more there are, or were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +63,8 @@ class Fleet:
     """The last poll of all, where every service that should have been polled since was not: the collector does not run."""
     documents_since: datetime | None
     """Set where the window has more intervals than MAX_DOCUMENTS: quantiles are of those since then."""
+    collector: CollectorRow | None
+    """None where none ever ticked."""
 
     @property
     def conditions(self) -> dict[Condition, int]:
@@ -104,6 +123,8 @@ class ServicePage:
     """One service in full; endpoints unsorted."""
 
     head: ServiceRow
+    restarts: tuple[datetime, ...]
+    """Of its instances in the window, the latest first."""
     instances: tuple[InstanceRow, ...]
     endpoints: tuple[EndpointRow, ...]
     idle_endpoints: int

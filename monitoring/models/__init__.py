@@ -1,4 +1,4 @@
-"""The registry of services (registry.py), and their history (history.py). No HTTP in here."""
+"""The registry of services (registry.py), their history (history.py), the monitor's own life (operation.py). No HTTP in here."""
 
 from monitoring.models.history import (
     ROLLUPS,
@@ -11,35 +11,41 @@ from monitoring.models.history import (
     milliseconds,
     moment,
 )
+from monitoring.models.operation import Collector, Restart
 from monitoring.models.registry import (
     DEFAULT_TIMEOUT,
+    DOWN_AFTER,
     Baseline,
     DurationUnit,
     Instance,
     Service,
     State,
-    validate_metrics_url,
-    validate_schedule,
-    validate_token,
+    Status,
 )
+from monitoring.models.validation import validate_metrics_url, validate_schedule, validate_time_zone, validate_token
 
 __all__ = [
     "DEFAULT_TIMEOUT",
+    "DOWN_AFTER",
     "ROLLUPS",
     "Availability",
     "Baseline",
+    "Collector",
     "DurationUnit",
     "Endpoint",
     "EndpointInterval",
     "Instance",
     "Interval",
     "Resolution",
+    "Restart",
     "RolledUp",
     "Service",
     "State",
+    "Status",
     "milliseconds",
     "moment",
     "validate_metrics_url",
     "validate_schedule",
+    "validate_time_zone",
     "validate_token",
 ]

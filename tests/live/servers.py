@@ -30,6 +30,8 @@ PACKAGES = {
     "influxd": "influxdb",
     "chromium": "chromium",
     "crontab": "cron",
+    "cron": "cron",
+    "faketime": "faketime",
 }
 """Debian's package of each program that tests ask for."""
 

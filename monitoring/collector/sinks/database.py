@@ -14,7 +14,7 @@ from django.db import router, transaction
 from django.db.models import F
 
 from monitoring import wire
-from monitoring.collector import baselines, intervals, rollups, rows
+from monitoring.collector import baselines, intervals, observing, rollups, rows
 from monitoring.collector.intervals import InstanceInterval
 from monitoring.collector.rows import AvailabilityRow, EndpointRow, IntervalRow
 from monitoring.collector.sinks.base import PolledInstance
@@ -78,7 +78,7 @@ def store(service: Service, outcomes: Sequence[Outcome]) -> list[Stored]:
             if instance is None or instance.url != outcome.instance.url:
                 continue
             interval, warning = _count(instance, outcome)
-            _save_state(instance, outcome, warning)
+            warning = observing.observe(instance, outcome, interval, warning)
             stored.append(Stored(polled_instance(service, outcome, interval), warning))
             polled.append((instance, outcome))
             if interval is not None:
@@ -109,28 +109,11 @@ def _count(instance: Instance, outcome: Outcome) -> tuple[InstanceInterval | Non
     row.save()
     if not readable:  # with no baseline at all, an instance's whole past might be counted a second time
         return None, _joined(outcome.warning, "the stored baseline could not be read, so counting starts anew with this poll")
-    interval = intervals.between(baseline, outcome.document, outcome.polled_at, instance.registered_at)
+    interval = intervals.between(baseline, outcome.document, outcome.polled_at, instance.registered_at, instance.recent_starts)
     if interval is None or not interval.fallen:
         return interval, outcome.warning
     keys = ", ".join(interval.fallen[:3]) + (", …" if len(interval.fallen) > 3 else "")
     return interval, _joined(outcome.warning, f"counts fell although the service says it did not restart ({keys})")
-
-
-def _save_state(instance: Instance, outcome: Outcome, warning: str) -> None:
-    if instance.last_polled_at is not None and instance.last_polled_at > outcome.polled_at:
-        return  # an overlapping collector has newer news
-    instance.last_polled_at = outcome.polled_at
-    instance.poll_duration = outcome.poll_duration
-    instance.last_error = outcome.error
-    changed = ["last_polled_at", "poll_duration", "last_error", "failures"]
-    if outcome.document is None:
-        instance.failures += 1
-    else:
-        instance.failures = 0
-        instance.last_success_at = outcome.polled_at
-        instance.warning = warning
-        changed += ["last_success_at", "warning"]
-    instance.save(update_fields=changed)
 
 
 def _save_history(

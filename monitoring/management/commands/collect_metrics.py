@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, close_old_connections
 from django.utils import timezone
 
-from monitoring.collector import due, history, loop, polling, sinks
+from monitoring.collector import due, heartbeat, history, loop, polling, sinks, transport
 from monitoring.collector.polling import RoundReport, ServiceReport, SinkReport
 from monitoring.collector.sinks.base import Sink
+from monitoring.collector.transport import Session
 from monitoring.conf import conf, problems
-from monitoring.models import Service
+from monitoring.models import Service, State
+from monitoring.schedule import Missed
+
+SPREAD = 5.0
+"""Seconds over which a loop's polls begin, so that a fleet is not asked all at once."""
 
 
 class Command(BaseCommand):
@@ -50,44 +56,64 @@ class Command(BaseCommand):
         if self.dry_run and self.loops:
             raise CommandError("--dry-run looks once: leave --loop out.")
         self.sinks = _sinks()
+        transport.raise_descriptor_limit()
+        self.pace = options["every"] or 60.0
         if not self.loops:
-            self.poll_once()
+            with Session(targets=conf.ALLOWED_TARGETS) as self.session:
+                self.poll_once()
             return
         if self.names:
-            self.select()  # a misspelled name ends the loop before it begins
+            self.select(claim=False)  # a misspelled name ends the loop before it begins
         pace = loop.each_minute if options["every"] is None else loop.every(options["every"])
-        loop.repeat(self.poll_in_loop, pace, on_error=self.say_error, on_stop=self.say_stopping)
+        with Session(keep=transport.keepable_connections(), targets=conf.ALLOWED_TARGETS) as self.session:
+            loop.repeat(self.poll_in_loop, pace, on_error=self.say_error, on_stop=self.say_stopping)
 
-    def select(self) -> due.Due:
+    def select(self, claim: bool = True) -> due.Due:
         try:
             if not self.by_schedule:
                 return due.Due(due.selected_services(self.names))
             among = due.selected_services(self.names) if self.names else None
-            return due.due_services(timezone.now(), among=among, claim=not self.dry_run)
+            return due.due_services(timezone.now(), among=among, claim=claim and not self.dry_run)
         except due.UnknownServiceError as error:
             raise CommandError(str(error)) from None
 
     def poll_once(self) -> None:
         """One round, and the history rolled up. Raises CommandError where anything failed."""
-        try:
+        if self.dry_run or not (self.by_schedule or self.loops):
+            report = self.poll(heartbeat.Tick())
+        else:
+            with _database_errors_explained(), heartbeat.tick("loop" if self.loops else "cron", self.pace) as tick:
+                report = self.poll(tick)
+        if not report.ok:
+            raise CommandError(_failures(report))
+
+    def poll(self, tick: heartbeat.Tick) -> RoundReport:
+        with _database_errors_explained():
             history.prepare()
             selected = self.select()
+            if selected.missed:
+                self.say_missed(selected.missed)
             if not selected.services and not selected.broken:
                 self.say_nothing_to_do()
                 self.keep_history()
-                return
-        except DatabaseError as error:
-            raise CommandError(f"The database cannot be used ({error}): is it up, and has manage.py migrate been run?") from None
-        report = polling.poll_services(selected.services, sinks=self.sinks, dry_run=self.dry_run)
+                return RoundReport()
+        tick.oldest_slot = selected.oldest_slot
+        report = polling.poll_services(
+            selected.services,
+            sinks=self.sinks,
+            session=self.session,
+            spread=SPREAD if self.loops and self.by_schedule else 0.0,
+            dry_run=self.dry_run,
+        )
         report.services += [ServiceReport(name, error=error) for name, error in selected.broken.items()]
+        tick.services, tick.failed = len(report.services), sum(1 for one in report.services if not one.ok)
         paused = {service.name for service in selected.services if not service.enabled}
         try:
             self.keep_history()
         except (CommandError, DatabaseError) as error:
             report.sinks.append(SinkReport("history", str(error)))
         self.say_report(report, paused)
-        if not report.ok:
-            raise CommandError(_failures(report))
+        return report
 
     def keep_history(self) -> None:
         """Roll up and prune. Raises CommandError where that failed for a service."""
@@ -116,6 +142,16 @@ class Command(BaseCommand):
             state = self.style.SUCCESS("ok    ") if row.ok else self.style.ERROR("FAILED")
             self.stdout.write(f"{row.name:<{width}}  {state}  {_details(row, row.name in paused)}".rstrip())
 
+    def say_missed(self, missed: Mapping[str, Missed]) -> None:
+        count = sum(one.count for one in missed.values())
+        first, last = min(one.first for one in missed.values()), max(one.last for one in missed.values())
+        names = ", ".join([*list(missed)[:5], *([f"and {len(missed) - 5} more"] if len(missed) > 5 else [])])
+        self.stderr.write(
+            f"Missed: {count} slot{'s' if count > 1 else ''} of {names}, from {timezone.localtime(first):%Y-%m-%d %H:%M} to"
+            f" {timezone.localtime(last):%Y-%m-%d %H:%M}: no collector ran then, or its rounds took too long. They are not made"
+            " up; nothing that the services count is lost."
+        )
+
     def say_nothing_to_do(self) -> None:
         if not Service.objects.exists():
             text = (
@@ -138,6 +174,14 @@ class Command(BaseCommand):
         self.stderr.write("Ending as soon as this round is done; a second signal ends at once.")
 
 
+@contextlib.contextmanager
+def _database_errors_explained() -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError as error:
+        raise CommandError(f"The database cannot be used ({error}): is it up, and has manage.py migrate been run?") from None
+
+
 def _sinks() -> list[Sink]:
     # manage.py runs the system checks first, but call_command, and so django-crontab, does not. A wrong setting counts as absent:
     # that must not end in silently not writing to InfluxDB.
@@ -154,6 +198,12 @@ def _details(row: ServiceReport | SinkReport, paused: bool) -> str:
     if row.ok or row.endpoints:
         requests = "- requests" if row.requests is None else f"{row.requests:,} requests"
         parts.append(f"{row.endpoints:>4} endpoints  {requests:>16}  {row.duration:.3f} s")
+    if row.state:
+        parts.append(
+            ("still " if row.error and row.state != State.DOWN else "")
+            + row.state
+            + (f" since {timezone.localtime(row.since):%Y-%m-%d %H:%M}" if row.since else "")
+        )
     parts += [text for text in (row.error, row.warning and f"Warning: {row.warning}") if text]
     if paused:
         parts.append("Paused; polled because it was named.")

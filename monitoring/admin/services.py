@@ -1,75 +1,32 @@
-"""Services in the admin: registered, paused and polled here."""
+"""Services: registered, paused and polled here."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.forms.models import BaseInlineFormSet
-from django.http import HttpRequest
-from django.utils import formats, timezone
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.views.decorators.http import require_safe
 
 from monitoring import schedule
-from monitoring.conf import conf
-from monitoring.models import Baseline, EndpointInterval, Instance, Service, State, validate_token
+from monitoring.admin.collectors import silence
+from monitoring.admin.forms import InstanceFormSet, ServiceForm
+from monitoring.admin.stamps import stamp
+from monitoring.conf import conf, problems
+from monitoring.models import Baseline, EndpointInterval, Instance, Service, State
 
 POLL_NOW_SECONDS = 5.0
 """How long the “poll now” action may take of a web request, however many services it is asked for."""
 
-_SIGNS = {State.UP: "✓", State.DOWN: "✗", State.NEW: "●", State.PAUSED: "‖"}
-
-
-class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A service; its bearer token goes in and never comes out."""
-
-    new_token = forms.CharField(
-        label="Bearer token",
-        required=False,
-        max_length=500,
-        widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "class": "vTextField"}),
-        validators=[validate_token],
-    )
-    remove_token = forms.BooleanField(label="Remove the token", required=False)
-
-    class Meta:
-        model = Service
-        exclude = ["token"]  # noqa: DJ006 (all but this one, which must never be rendered)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if "new_token" not in self.fields:  # the user may only look
-            return
-        if self.instance.token:
-            self.fields["new_token"].help_text = "A token is set, and is not shown again. Leave this empty to keep it."
-        else:
-            self.fields[
-                "new_token"
-            ].help_text = "Sent as “Authorization: Bearer …”; needed where the service's metrics ask for one."
-            del self.fields["remove_token"]
-
-    def save(self, commit: bool = True) -> Any:
-        if self.cleaned_data.get("remove_token"):
-            self.instance.token = ""
-        if self.cleaned_data.get("new_token"):
-            self.instance.token = self.cleaned_data["new_token"]
-        return super().save(commit)
-
-
-class InstanceFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
-    def clean(self) -> None:
-        super().clean()
-        kept = [form for form in self.forms if form.cleaned_data.get("url") and not form.cleaned_data.get("DELETE")]
-        if not kept and not any(self.errors):
-            raise forms.ValidationError(
-                "A service needs an address to be polled at: add the URL of its metrics document,"
-                " such as http://shop.internal:8000/metrics."
-            )
+_SIGNS = {State.UP: "✓", State.LATE: "◷", State.DOWN: "✗", State.NEW: "●", State.PAUSED: "‖"}
+_RUNS_SHOWN = 3
 
 
 class InstanceInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -82,7 +39,7 @@ class InstanceInline(admin.TabularInline):  # type: ignore[type-arg]
 
     @admin.display(description="last poll")
     def polled(self, instance: Instance) -> str:
-        return _stamp(instance.last_polled_at)
+        return stamp(instance.last_polled_at)
 
     @admin.display(description="took")
     def took(self, instance: Instance) -> str:
@@ -106,31 +63,59 @@ class ServiceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     actions = ["poll_now", "enable", "disable"]
     readonly_fields = ["explained"]
 
+    class Media:
+        js = ["monitoring/schedule.js"]
+
+    def get_urls(self) -> list[URLPattern]:
+        explain = self.admin_site.admin_view(require_safe(self.explain_schedule))
+        return [path("explain-schedule/", explain, name="monitoring_service_explain_schedule"), *super().get_urls()]
+
+    def explain_schedule(self, request: HttpRequest) -> HttpResponse:
+        """What schedule.js shows beside the field, while somebody types."""
+        text = _explained(request.GET.get("schedule", "")[:100], request.GET.get("time_zone", "")[:60])
+        return JsonResponse({"text": text}, headers={"Cache-Control": "no-store"})
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        told = silence(timezone.now())
+        if told and request.method == "GET":
+            self.message_user(request, told, messages.WARNING)
+        return super().changelist_view(request, extra_context)
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Service]:
         services: QuerySet[Service] = super().get_queryset(request).prefetch_related("instances")
         return services
 
     def get_fields(self, request: HttpRequest, obj: Service | None = None) -> Any:
-        fields = ["name", "schedule", "explained", "enabled", "timeout", "duration_unit", "new_token", "remove_token"]
-        if obj is None:
-            fields.remove("explained")
+        fields = [
+            "name",
+            "schedule",
+            "time_zone",
+            "explained",
+            "enabled",
+            "timeout",
+            "duration_unit",
+            "new_token",
+            "remove_token",
+        ]
         if obj is None or not obj.token:
             fields.remove("remove_token")
         return fields
 
     @admin.display(description="state")
     def shown_state(self, service: Service) -> SafeString:
-        state = service.state
-        return format_html("<span title='{}'>{} {}</span>", service.last_error, _SIGNS.get(State(state), ""), state)
+        status = service.status(timezone.now())
+        since = f" since {stamp(status.since)}" if status.since else ""
+        sign = _SIGNS.get(State(status.state), "")
+        return format_html("<span title='{}'>{} {}<small>{}</small></span>", service.last_error, sign, status.state, since)
 
     @admin.display(description="last poll")
     def last_poll(self, service: Service) -> str:
-        return _stamp(service.last_polled_at)
+        return stamp(service.last_polled_at)
 
     @admin.display(description="next due")
     def next_due(self, service: Service) -> str:
         try:
-            return _stamp(service.next_due(timezone.now()))
+            return stamp(service.next_due(timezone.now()))
         except schedule.ScheduleError:
             return "never: the schedule is wrong"
 
@@ -139,18 +124,24 @@ class ServiceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return service.last_error or "–"
 
     @admin.display(description="in words")
-    def explained(self, service: Service) -> str:
-        try:
-            return f"{schedule.explain(service.schedule)}; next due {_stamp(service.next_due(timezone.now()))}"
-        except schedule.ScheduleError as error:
-            return str(error)
+    def explained(self, service: Service | None) -> SafeString:
+        service = service or Service()
+        missed = ""
+        if service.last_missed_slot:
+            missed = f"{service.missed_slots} slots were missed so far, the last at {stamp(service.last_missed_slot)}."
+        return format_html(
+            '<output id="schedule-explained" data-url="{}">{}</output> {}',
+            reverse(f"{self.admin_site.name}:monitoring_service_explain_schedule"),
+            _explained(service.schedule, service.time_zone),
+            missed,
+        )
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         super().save_formset(request, form, formset, change)
         moved = [instance.pk for instance, names in getattr(formset, "changed_objects", []) if "url" in names]
         # Another address: what it counted before it is polled there is not known to be new.
         Baseline.objects.filter(instance__in=moved).delete()
-        Instance.objects.filter(pk__in=moved).update(registered_at=timezone.now())
+        Instance.objects.filter(pk__in=moved).update(registered_at=timezone.now(), recent_starts=[])
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[list[Any], dict[Any, Any], set[Any], list[Any]]:
         """A count of the history instead of Django's list of it, which would hold hundreds of thousands of rows."""
@@ -162,8 +153,12 @@ class ServiceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def poll_now(self, request: HttpRequest, queryset: QuerySet[Service]) -> None:
         from monitoring.collector import polling, sinks  # the admin's other pages do without them
 
+        for problem in problems():
+            if not problem.check_id.startswith("monitoring.W"):
+                self.message_user(request, f"Nothing was polled. {problem.message} {problem.hint}", messages.ERROR)
+                return
         others = sinks.configured(conf.INFLUXDB, timeout=POLL_NOW_SECONDS)
-        report = polling.poll_services(list(queryset), sinks=others, deadline=POLL_NOW_SECONDS)
+        report = polling.poll_services(list(queryset), sinks=others, targets=conf.ALLOWED_TARGETS, deadline=POLL_NOW_SECONDS)
         for service in report.services:
             if not service.ok:
                 self.message_user(request, f"Polling {service.name} failed: {service.error}", messages.ERROR)
@@ -187,14 +182,22 @@ class ServiceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def _switch(self, request: HttpRequest, queryset: QuerySet[Service], enabled: bool, outcome: str) -> None:
         changed = queryset.exclude(enabled=enabled)
         names = ", ".join(_first(changed.values_list("name", flat=True), 10))
-        count = changed.update(enabled=enabled)
+        now = timezone.now()
+        count = changed.update(enabled=enabled, schedule_since=now, paused_at=None if enabled else now)
         self.message_user(request, f"{count} services are {outcome}: {names}" if count else "Nothing had to change.")
-
-
-def _stamp(moment: datetime | None) -> str:
-    return "–" if moment is None else formats.date_format(timezone.localtime(moment), "Y-m-d H:i:s")
 
 
 def _first(names: Iterable[str], most: int) -> list[str]:
     names = list(names)
     return names if len(names) <= most else [*names[:most], f"and {len(names) - most} more"]
+
+
+def _explained(expression: str, time_zone: str) -> str:
+    """The schedule in words, and its next runs; or what is wrong with it."""
+    try:
+        zone = schedule.zone(time_zone) if time_zone else timezone.get_default_timezone()
+        runs = itertools.islice(schedule.slots(expression, timezone.now().astimezone(zone)), _RUNS_SHOWN)
+        shown = ", ".join(f"{run:%a %Y-%m-%d %H:%M}" for run in runs)
+        return f"{schedule.explain(expression)}. Next: {shown} ({time_zone or timezone.get_default_timezone_name()})."
+    except schedule.ScheduleError as error:
+        return str(error)
