@@ -239,12 +239,13 @@ def test_polls_are_spread_each_service_at_its_own_point_of_every_round() -> None
     assert orders[0] == orders[1] != sorted(orders[0])
 
 
-def test_a_document_that_was_cut_is_a_warning() -> None:
+def test_a_document_that_was_cut_or_complains_itself_is_a_warning() -> None:
     register("shop")
 
     def cut(url: str, **arguments: Any) -> MetricsDocument:
-        return MetricsDocument("shop", {}, truncated=True)
+        return MetricsDocument("shop", {}, truncated=True, warning="it counts alone")
 
     report = poll_services(services(), fetch=cut)
     assert report.ok
     assert "the rest is not counted" in report.services[0].warning
+    assert report.services[0].warning.endswith("; it counts alone")

@@ -25,7 +25,7 @@ class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
     remove_token = forms.BooleanField(label="Remove the token", required=False)
 
     time_zone = forms.ChoiceField(
-        required=False, help_text="In which the schedule is meant. Changes of summer time are Debian cron's."
+        required=False, help_text="In which the schedule is meant. Summer time is dealt with as Debian's cron does."
     )
 
     class Meta:

@@ -175,7 +175,7 @@ def _odd(service: Service, document: MetricsDocument) -> str:
             f"the document is too large: its first {len(document.endpoints):,} endpoints are read, and the rest is not counted."
             " Do its routes hold ids or names?"
         )
-    return _listed(renamed, truncated)
+    return _listed(renamed, truncated, document.warning or "")
 
 
 def _store(service: Service, outcomes: Sequence[Outcome], report: ServiceReport) -> list[PolledInstance]:

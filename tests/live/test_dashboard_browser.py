@@ -205,3 +205,18 @@ CONTRAST = """() => {
   }
   return poor;
 }"""
+
+
+def test_the_admin_explains_a_schedule_while_it_is_typed(page: Any) -> None:
+    User.objects.update(is_superuser=True)
+    service = Service.objects.create(name="shop", schedule="@hourly")
+    page.route("**/favicon.ico", lambda route: route.fulfill(status=204))  # the admin has none
+    page.goto(f"/admin/monitoring/service/{service.pk}/change/")
+    explained = page.locator("#schedule-explained")
+    assert "hour" in explained.inner_text()
+    page.locator("#id_schedule").fill("30 3 * * 1-5")
+    page.locator("#id_time_zone").select_option("Asia/Tokyo")
+    page.wait_for_function("document.getElementById('schedule-explained').textContent.endsWith('(Asia/Tokyo).')")
+    assert "03:30" in explained.inner_text()
+    page.locator("#id_schedule").fill("now and then")
+    page.wait_for_function("document.getElementById('schedule-explained').textContent.includes('has 3 fields')")
