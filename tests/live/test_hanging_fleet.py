@@ -47,8 +47,13 @@ class Server:
         writer.close()
 
     def close(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.loop.call_soon_threadsafe(self.stop)
         self.thread.join(10)
+
+    def stop(self) -> None:
+        for task in asyncio.all_tasks():
+            task.cancel()
+        self.loop.call_soon(self.loop.stop)
 
 
 @pytest.fixture
