@@ -9,7 +9,7 @@ import pytest
 from monitoring.collector import restarts
 from monitoring.collector.observing import RESTARTS_KEPT
 from monitoring.collector.sinks.database import Outcome, store
-from monitoring.models import DOWN_AFTER, Instance, Interval, Restart, Service
+from monitoring.models import DOWN_AFTER, Instance, Interval, Resolution, Restart, Service
 from monitoring.wire import EndpointMetrics, MetricsDocument
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
@@ -67,7 +67,7 @@ class Watched:
 
     @property
     def counted(self) -> int:
-        return sum(Interval.objects.values_list("count", flat=True))
+        return sum(Interval.objects.filter(resolution=Resolution.POLL).values_list("count", flat=True))
 
 
 @pytest.fixture
