@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.core.management.base import CommandError, SystemCheckError
+from django.core.management.base import CommandError
 from django.db import connection
 from django.utils import timezone
 
@@ -147,17 +147,36 @@ def test_options_that_make_no_sense(arguments: list[str], message: str) -> None:
     assert message in failure(*arguments)
 
 
-@pytest.mark.parametrize("skip_checks", [True, False])
-@pytest.mark.parametrize("wrong", [{"INFLUXDB": {"URL": "localhost:8086"}}, {"INFLUXDB": "http://localhost"}, ["INFLUXDB"]])
-def test_a_wrong_setting_never_means_that_influxdb_is_silently_left_out(
-    register: Register, settings: Any, wrong: Any, skip_checks: bool
-) -> None:
-    """call_command, and so django-crontab, skips the system checks that manage.py runs."""
+@pytest.mark.parametrize("wrong", [{"INFLUXDB": {"URL": "localhost:8086"}}, {"INFLUXDB": "http://localhost"}])
+def test_a_wrong_setting_never_means_that_influxdb_is_silently_left_out(register: Register, settings: Any, wrong: Any) -> None:
     register("shop")
     settings.MONITORING = wrong
-    with pytest.raises((CommandError, SystemCheckError), match=r"monitoring\.E0(01|14)"):
-        collect(skip_checks=skip_checks)
+    message = failure()
+    assert "1 of 1 sink failed:\n  InfluxDB: " in message
+    assert "monitoring.E014" in message
+    assert polled() == {"shop"}
+
+
+@pytest.mark.parametrize(
+    "wrong", [["INFLUXDB"], {"RETENTION": {"polls": "all"}}, {"DATABASE": "nowhere"}, {"ALLOWED_TARGETS": "everything"}]
+)
+def test_a_wrong_setting_that_says_what_to_keep_where_and_whom_to_poll_ends_the_round(
+    register: Register, settings: Any, wrong: Any
+) -> None:
+    register("shop")
+    settings.MONITORING = wrong
+    assert "monitoring.E0" in failure()
     assert polled() == set()
+
+
+def test_a_wrong_setting_of_the_service_itself_costs_no_poll(
+    register: Register, settings: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register("shop")
+    settings.MONITORING = {"SAMPLE_RATE": 2}
+    collect()
+    assert polled() == {"shop"}
+    assert "monitoring.E011" in capsys.readouterr().err
 
 
 def test_influxdb_that_does_not_answer_is_a_failure_of_its_own(register: Register, settings: Any) -> None:
@@ -232,6 +251,6 @@ def test_what_may_not_be_polled_is_not_even_connected_to(register: Register, set
 def test_a_wrong_list_of_targets_polls_nothing(register: Register, settings: Any) -> None:
     register("shop")
     settings.MONITORING = {"ALLOWED_TARGETS": "10.0.0.0/8"}
-    with pytest.raises((CommandError, SystemCheckError), match=r"monitoring\.E040"):
+    with pytest.raises(CommandError, match=r"monitoring\.E040"):
         collect()
     assert polled() == set()

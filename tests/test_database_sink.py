@@ -183,7 +183,8 @@ def test_a_baseline_that_cannot_be_read_begins_anew_and_counts_nothing_twice(ins
 def test_instances_of_one_service_share_its_endpoints(service: Service) -> None:
     one, two = add_instance(service, 1), add_instance(service, 2)
     for minutes, count in ((0, 10), (1, 12)):
-        store(service, [Outcome(each, at(minutes), 0.1, document({"/a": count})) for each in (one, two)])
+        started = ((one, 1.0), (two, 2.0))
+        store(service, [Outcome(each, at(minutes), 0.1, document({"/a": count}, start)) for each, start in started])
     assert Endpoint.objects.count() == 1
     assert totals() == [2, 2]
     assert set(Interval.objects.values_list("instance_id", flat=True)) == {one.pk, two.pk}
@@ -206,10 +207,10 @@ _KEPT = (Instance, Baseline, Endpoint, Interval, EndpointInterval, Availability,
 @pytest.mark.django_db(transaction=True)
 def test_what_cannot_be_stored_leaves_the_service_as_it_was(service: Service) -> None:
     good, bad = add_instance(service, 1), add_instance(service, 2)
-    for each in (good, bad):
-        poll(each, 0, {"/a": 10})
+    started = {good: 1.0, bad: 2.0}
+    store(service, [Outcome(each, at(0), 0.1, document({"/a": 10}, start)) for each, start in started.items()])
     before = [list(model.objects.values()) for model in _KEPT]
-    huge = document({"/a": 2**63 - 1, "/new": 2**63 - 1})  # each can be stored, their total cannot
+    huge = document({"/a": 2**63 - 1, "/new": 2**63 - 1}, started[bad])  # each can be stored, their total cannot
     with pytest.raises((DatabaseError, OverflowError)):
         store(service, [Outcome(good, at(1), 0.1, document({"/a": 11})), Outcome(bad, at(1), 0.1, huge)])
     assert [list(model.objects.values()) for model in _KEPT] == before
@@ -245,3 +246,37 @@ def test_what_a_deleted_instance_did_stays(service: Service) -> None:
     assert (totals(), shares()) == ([2, 2], [("/a", 2), ("/a", 2)])
     service.delete()
     assert not any(model.objects.exists() for model in _KEPT)
+
+
+def poll_both(one: Instance, other: Instance, minutes: float, count: int, failing: Instance | None = None) -> list[Stored]:
+    outcomes = [
+        Outcome(
+            instance,
+            at(minutes),
+            0.1,
+            None if instance is failing else document({"/a": count}),
+            "refused" * (instance is failing),
+        )
+        for instance in (one, other)
+    ]
+    return store(one.service, outcomes)
+
+
+def test_two_servers_that_share_their_counters_count_once_and_are_told_of(service: Service) -> None:
+    one, other = add_instance(service, 1), add_instance(service, 2)
+    poll_both(one, other, 0, 10)
+    stored = poll_both(one, other, 1, 15)
+    assert totals() == [5]
+    assert ["share a folder" in each.warning for each in stored] == [False, True]
+    poll_both(one, other, 2, 18, failing=one)
+    poll_both(one, other, 3, 20)
+    poll_both(one, other, 4, 24)
+    assert totals() == [5, 3, 2, 4]
+
+
+def test_a_process_started_just_before_its_poll_has_no_absurd_rate(instance: Instance) -> None:
+    poll(instance, 0, {"/a": 10})
+    started_at = (at(1) - timedelta(milliseconds=1)).timestamp()
+    store(instance.service, [Outcome(instance, at(1), 0.1, document({"/a": 600}, started_at), "")])
+    (row,) = Interval.objects.all()
+    assert (row.count, row.covered) == (600, 1000)

@@ -17,6 +17,9 @@ from monitoring.wire import EndpointMetrics, MetricsDocument
 CLOCK_STEP = timedelta(minutes=10)
 """From so much on a stamp that lies ahead is one of a clock that was set back; no poll takes as long."""
 
+SHORTEST = timedelta(seconds=1)
+"""What a process counted that was started less than this before its poll, by its own clock, was counted in this time at least."""
+
 HANDOVER = timedelta(minutes=10)
 """How long before the last poll of its predecessor a process may have been started."""
 
@@ -80,7 +83,7 @@ def between(
     if baseline is None:
         if started_at is None or started_at < registered_at or started_at >= polled_at:
             return None
-        return InstanceInterval(started_at, polled_at, False, _since({}, current))
+        return InstanceInterval(min(started_at, polled_at - SHORTEST), polled_at, False, _since({}, current))
     start = min(baseline.polled_at, polled_at)  # a clock that was set back gives an interval without length, not a negative one
     if not _restarted(baseline, current):
         before = baseline.document.endpoints
@@ -88,7 +91,7 @@ def between(
     if _is_no_successor(baseline, current, starts):
         return None
     if started_at is not None and start < started_at < polled_at:
-        start = started_at
+        start = max(start, min(started_at, polled_at - SHORTEST))
     return InstanceInterval(start, polled_at, True, _since({}, current))
 
 

@@ -73,11 +73,21 @@ def store(service: Service, outcomes: Sequence[Outcome]) -> list[Stored]:
         if not Service.objects.filter(pk=service.pk).update(name=F("name")):
             return []
         instances = {one.pk: one for one in Instance.objects.filter(service=service).order_by().select_related("baseline")}
-        for outcome in outcomes:
+        counted: dict[float, Instance] = {}
+        for outcome in sorted(outcomes, key=lambda one: _latest_first(instances.get(one.instance.pk))):
             instance = instances.get(outcome.instance.pk)
             if instance is None or instance.url != outcome.instance.url:
                 continue
             interval, warning = _count(instance, outcome)
+            started_at = outcome.document.started_at if outcome.document else None
+            twin = None if started_at is None else counted.setdefault(started_at, instance)
+            if twin is not None and twin is not instance:
+                interval = None
+                warning = _joined(
+                    warning,
+                    f"it reports the counters of {twin.label} a second time, which are left out: their processes share a folder."
+                    " Register one of the two, or give each server a STATE_DIR of its own",
+                )
             warning = observing.observe(instance, outcome, interval, warning)
             stored.append(Stored(polled_instance(service, outcome, interval), warning))
             polled.append((instance, outcome))
@@ -85,6 +95,12 @@ def store(service: Service, outcomes: Sequence[Outcome]) -> list[Stored]:
                 found.append((instance, interval))
         _save_history(service, polled, found)
     return stored
+
+
+def _latest_first(instance: Instance | None) -> tuple[float, int]:
+    """Of instances that share their counters, the one counts whose baseline is the newest: it knows what was counted already."""
+    row: Baseline | None = getattr(instance, "baseline", None)
+    return (-row.polled_at.timestamp() if row is not None else 0.0, instance.pk if instance is not None else 0)
 
 
 def _count(instance: Instance, outcome: Outcome) -> tuple[InstanceInterval | None, str]:

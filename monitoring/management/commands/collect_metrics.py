@@ -8,15 +8,15 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from django.core.checks import run_checks
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, close_old_connections
 from django.utils import timezone
 
 from monitoring.collector import due, heartbeat, history, loop, polling, sinks, transport
 from monitoring.collector.polling import RoundReport, ServiceReport, SinkReport
-from monitoring.collector.sinks.base import Sink
 from monitoring.collector.transport import Session
-from monitoring.conf import conf, problems
+from monitoring.conf import conf
 from monitoring.models import Service, State
 from monitoring.schedule import Missed
 
@@ -25,6 +25,7 @@ SPREAD = 5.0
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()  # see _wrong_settings()
     help = (
         "Polls the registered services, stores what happened since the poll before, and writes it to InfluxDB where that is"
         " configured. Without options it polls all enabled services now, once. Exits with 1 when a service or a sink failed."
@@ -55,7 +56,10 @@ class Command(BaseCommand):
             raise CommandError("--every is the pace of --loop, and no schedule counts then: use --loop --every SECONDS.")
         if self.dry_run and self.loops:
             raise CommandError("--dry-run looks once: leave --loop out.")
-        self.sinks = _sinks()
+        self.wrong = _wrong_settings()
+        for problem in self.wrong:
+            self.stderr.write(self.style.WARNING(problem))
+        self.sinks = sinks.configured(conf.INFLUXDB)
         transport.raise_descriptor_limit()
         self.pace = options["every"] or 60.0
         if not self.loops:
@@ -108,6 +112,7 @@ class Command(BaseCommand):
         report.services += [ServiceReport(name, error=error) for name, error in selected.broken.items()]
         tick.services, tick.failed = len(report.services), sum(1 for one in report.services if not one.ok)
         paused = {service.name for service in selected.services if not service.enabled}
+        report.sinks += [SinkReport("InfluxDB", problem) for problem in self.wrong if _INFLUXDB in problem]
         try:
             self.keep_history()
         except (CommandError, DatabaseError) as error:
@@ -182,13 +187,25 @@ def _database_errors_explained() -> Iterator[None]:
         raise CommandError(f"The database cannot be used ({error}): is it up, and has manage.py migrate been run?") from None
 
 
-def _sinks() -> list[Sink]:
-    # manage.py runs the system checks first, but call_command, and so django-crontab, does not. A wrong setting counts as absent:
-    # that must not end in silently not writing to InfluxDB.
-    wrong = [problem for problem in problems() if not problem.check_id.startswith("monitoring.W")]
-    if wrong:
-        raise CommandError(" ".join(f"{problem.message} {problem.hint} ({problem.check_id})" for problem in wrong))
-    return sinks.configured(conf.INFLUXDB)
+def _wrong_settings() -> list[str]:
+    """What is wrong with settings that a round can do without. Raises CommandError for those that it cannot.
+
+    A wrong setting counts as absent, which must not end in storing to another place, deleting what was to be kept, or polling
+    what was not to be polled. A service's own setting stops no monitor. (manage.py's system checks are not enough: call_command,
+    and so django-crontab, goes without.)
+    """
+    bearable: list[str] = []
+    fatal: list[str] = []
+    for problem in run_checks(tags=["monitoring"]):
+        if problem.is_serious():
+            (fatal if problem.id in _FATAL else bearable).append(f"{problem.msg} {problem.hint} ({problem.id})")
+    if fatal:
+        raise CommandError(" ".join(fatal))
+    return bearable
+
+
+_INFLUXDB = "monitoring.E014"
+_FATAL = {f"monitoring.{number}" for number in ("E001", "E017", "E018", "E020", "E021", "E040")}
 
 
 def _details(row: ServiceReport | SinkReport, paused: bool) -> str:
