@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from django.apps import apps
@@ -36,6 +37,18 @@ def check_state_dir(**kwargs: Any) -> list[CheckMessage]:
         return []
     message = f"Request metrics are kept in each worker's memory, and /metrics tells of one worker alone: {problem}"
     return [Warning(message, hint="One worker process is fine without; several need the folder.", id="monitoring.W002")]
+
+
+@register("monitoring")
+def check_trace_log(**kwargs: Any) -> list[CheckMessage]:
+    """The folder of the trace log; only a warning, because the service may run as another user than this command."""
+    path = settings.TRACE_LOG
+    folder = os.path.dirname(path) if path not in (None, "-") else None
+    if folder is None or not settings.ENABLED or os.access(folder, os.W_OK | os.X_OK):
+        return []
+    what = "cannot be written to" if os.path.isdir(folder) else "is not there"
+    message = f"MONITORING: the folder of TRACE_LOG, {folder}, {what}: the lines of the trace log are lost."
+    return [Warning(message, hint="Make it, writable for the user of the service.", id="monitoring.W005")]
 
 
 @register("monitoring")

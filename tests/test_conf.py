@@ -13,6 +13,7 @@ from monitoring.checks import (
     check_settings,
     check_state_dir,
     check_time_zones,
+    check_trace_log,
 )
 from monitoring.conf import conf
 
@@ -175,3 +176,13 @@ def test_metrics_that_nobody_can_read_are_a_warning_before_deployment():
     for opened in ({"METRICS_PUBLIC": True}, {"METRICS_TOKEN": "x"}):
         with override_settings(MONITORING=opened):
             assert check_access() == []
+
+
+def test_a_trace_log_without_a_folder_is_a_warning(tmp_path):
+    with override_settings(MONITORING={"TRACE_LOG": tmp_path / "missing" / "trace.log"}):
+        (problem,) = check_trace_log()
+        assert problem.id == "monitoring.W005"
+        assert str(tmp_path / "missing") in problem.msg
+    for fine in (tmp_path / "trace.log", "-", None):
+        with override_settings(MONITORING={"TRACE_LOG": fine}):
+            assert check_trace_log() == []

@@ -229,3 +229,12 @@ def test_since_when_a_service_is_down(staff: Client) -> None:
     service.instances.update(failing_since=timezone.now() - timedelta(minutes=3))
     for url in (FLEET, service_url(service)):
         assert "Down since" in staff.get(url).content.decode()
+
+
+def test_after_the_first_poll_it_is_said_why_there_are_no_numbers(staff: Client) -> None:
+    now = timezone.now()
+    service = make_service("shop", now)
+    pages = ("/monitoring/", service_url(service))
+    assert all("Polled once" in staff.get(page).content.decode() for page in pages)
+    add_interval(service.instances.get(), now)
+    assert not any("Polled once" in staff.get(page).content.decode() for page in pages)
