@@ -25,6 +25,7 @@ SHOP = """
 services:
   - name: shop
     schedule: "*/5 * * * *"
+    time_zone: Europe/Berlin
     enabled: false
     timeout: 2.5
     token: s3cret
@@ -79,6 +80,7 @@ def test_all_that_a_file_states_is_registered() -> None:
     ]
     shop, stock = Service.objects.all()
     assert (shop.schedule, shop.enabled, shop.timeout, shop.token) == ("*/5 * * * *", False, 2.5, "s3cret")
+    assert shop.time_zone == "Europe/Berlin"
     assert shop.seconds_per_unit == 0.001
     assert urls("shop") == ["http://shop-1:8000/metrics", "http://shop-2:8000/metrics"]
     assert (stock.schedule, stock.enabled, stock.timeout, stock.token) == ("* * * * *", True, 10.0, "")
@@ -177,6 +179,8 @@ services:
 
 def test_a_bad_entry_leaves_registered_services_as_they_were() -> None:
     run(SHOP)
+    (problem,) = refused("services: [{name: stock, timeout: 3}, {name: shop, time_zone: Europe/Brelin}]")
+    assert "Did you mean Europe/Berlin?" in problem
     (problem,) = refused("services: [{name: stock, timeout: 3}, {name: shop, schedule: never}]")
     assert problem.startswith("services[1] (shop): schedule: “never” has 1 field")
 
@@ -252,7 +256,7 @@ VALUES = st.recursive(
     max_leaves=5,
 )
 KEYS = st.sampled_from(
-    ["name", "schedule", "enabled", "timeout", "token", "token_env", "duration_unit", "url", "urls", "port", "path"]
+    ["name", "schedule", "time_zone", "enabled", "timeout", "token", "token_env", "duration_unit", "url", "urls", "port", "path"]
 )
 
 

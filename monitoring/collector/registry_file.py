@@ -5,6 +5,7 @@ Ours (docs/import.md); `name` and an address are needed, and only what is stated
     services:
       - name: shop
         schedule: "*/5 * * * *"       # in quotes: YAML reads a bare * as something else
+        time_zone: Europe/Berlin      # of the schedule; the project's otherwise
         enabled: true
         timeout: 10                   # seconds
         token: s3cret                 # or token_env: SHOP_TOKEN, to read it from the environment
@@ -29,7 +30,7 @@ from urllib.parse import urlsplit
 from monitoring.collector.registry_text import FileRefusedError, kind, load
 from monitoring.models import DurationUnit
 
-_SERVICE_KEYS = ("name", "schedule", "enabled", "timeout", "token", "token_env", "duration_unit", "url", "urls")
+_SERVICE_KEYS = ("name", "schedule", "time_zone", "enabled", "timeout", "token", "token_env", "duration_unit", "url", "urls")
 _GIN_KEYS = ("name", "url", "port", "path")
 _DURATION_UNITS = {"seconds": DurationUnit.SECONDS, "milliseconds": DurationUnit.MILLISECONDS}
 
@@ -145,6 +146,7 @@ def _read_ours(entries: list[Any], environ: Mapping[str, str], listing: Listing)
             seen[name] = entry.where
         stated = {
             "schedule": entry.get("schedule", {str}, 'a crontab schedule in quotes, as in "*/5 * * * *"'),
+            "time_zone": entry.get("time_zone", {str}, "the name of a time zone, as in Europe/Berlin"),
             "enabled": entry.get("enabled", {bool}, "true or false"),
             "timeout": _timeout(entry),
             "token": _token(entry, environ),
