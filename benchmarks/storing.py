@@ -40,7 +40,8 @@ def measure(services: int, endpoints: int, rounds: int) -> None:
     from django.core.management import call_command
 
     from monitoring.collector import history
-    from monitoring.collector.sinks.database import Outcome, store
+    from monitoring.collector.outcomes import Outcome
+    from monitoring.collector.sinks.database import store
     from monitoring.conf import Retention
     from monitoring.models import Instance, Service
 

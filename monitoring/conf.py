@@ -15,32 +15,14 @@ import itertools
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Generic, TypeVar, overload
+from typing import Any
 
 from django.conf import settings as django_settings
 
+from monitoring.declaring import Problem, Setting, SettingError, as_boolean, as_path, as_pattern, as_string, setting
 from monitoring.targets import TargetError, Targets
-
-T = TypeVar("T")
-
-
-class SettingError(ValueError):
-    """A setting has a value it cannot have: what is wrong, and what to write instead."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A setting that is wrong, as a system check reports it."""
-
-    check_id: str
-    message: str
-    hint: str
 
 
 @dataclass(frozen=True)
@@ -71,36 +53,6 @@ class ExporterSetting:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Setting(Generic[T]):
-    """A property of Settings, made from a method that reads a raw value.
-
-    The method gets the value as it stands in the dict, or None where there is none, and returns it typed or raises SettingError.
-    """
-
-    def __init__(self, read: Callable[[Settings, Any], T], check_id: str) -> None:
-        self.read = read
-        self.check_id = check_id
-        self.name = read.__name__
-        self.__doc__ = read.__doc__
-
-    @overload
-    def __get__(self, instance: None, owner: type) -> Setting[T]: ...
-    @overload
-    def __get__(self, instance: Settings, owner: type) -> T: ...
-    def __get__(self, instance: Settings | None, owner: type) -> T | Setting[T]:
-        if instance is None:
-            return self
-        try:
-            return self.read(instance, instance.raw().get(self.name))
-        except SettingError:
-            return self.read(instance, None)
-
-
-def setting(check_id: str) -> Callable[[Callable[[Settings, Any], T]], Setting[T]]:
-    """Declare a setting; a wrong value is reported under this check id."""
-    return lambda read: Setting(read, f"monitoring.{check_id}")
-
-
 class Settings:
     """The settings as they stand now, so that `override_settings` works. Read them once, and pass the values on."""
 
@@ -114,7 +66,7 @@ class Settings:
         if value is None:
             project = str(getattr(django_settings, "ROOT_URLCONF", "") or "").partition(".")[0]
             return project if project not in ("", "__main__", "urls") else "django"
-        name = _string(value, "SERVICE_NAME", "a name such as 'shop'")
+        name = as_string(value, "SERVICE_NAME", "a name such as 'shop'")
         if len(name) > 200 or not name.isprintable():
             raise SettingError(
                 "SERVICE_NAME is longer than 200 characters or holds a line break or another control character.",
@@ -125,12 +77,12 @@ class Settings:
     @setting("E003")
     def ENABLED(self, value: Any) -> bool:
         """False takes both middlewares out at start-up. Default: True."""
-        return _boolean(value, "ENABLED", True)
+        return as_boolean(value, "ENABLED", True)
 
     @setting("E004")
     def STATE_DIR(self, value: Any) -> str | None:
         """The folder of the worker processes' counters. Default (None): one per user, project and service (see the store)."""
-        return None if value is None else _path(value, "STATE_DIR", "the absolute path of a folder of this service's own")
+        return None if value is None else as_path(value, "STATE_DIR", "the absolute path of a folder of this service's own")
 
     @setting("E005")
     def METRICS_TOKEN(self, value: Any) -> str | None:
@@ -147,12 +99,12 @@ class Settings:
     @setting("E006")
     def METRICS_PUBLIC(self, value: Any) -> bool:
         """True lets anybody who reaches the service read /metrics. Default: False."""
-        return _boolean(value, "METRICS_PUBLIC", False)
+        return as_boolean(value, "METRICS_PUBLIC", False)
 
     @setting("E015")
     def COUNT_METRICS_VIEW(self, value: Any) -> bool:
         """True counts the requests of /metrics itself too. Default: False."""
-        return _boolean(value, "COUNT_METRICS_VIEW", False)
+        return as_boolean(value, "COUNT_METRICS_VIEW", False)
 
     @setting("E007")
     def MAX_SERIES(self, value: Any) -> int:
@@ -170,14 +122,14 @@ class Settings:
             return ()
         if not isinstance(value, list | tuple):
             raise SettingError(f"EXCLUDE_PATHS is {value!r}.", r"Use a list of regular expressions such as [r'/healthz$'].")
-        return tuple(_pattern(item) for item in value)
+        return tuple(as_pattern(item) for item in value)
 
     @setting("E009")
     def TRACE_LOG(self, value: Any) -> str | None:
         """The file to which the trace log is appended; "-" for standard output. Default: none."""
         if value is None:
             return None
-        return "-" if value == "-" else _path(value, "TRACE_LOG", "the absolute path of a file, or '-' for standard output")
+        return "-" if value == "-" else as_path(value, "TRACE_LOG", "the absolute path of a file, or '-' for standard output")
 
     @setting("E010")
     def TRACE_LOG_FORMAT(self, value: Any) -> str:
@@ -200,7 +152,7 @@ class Settings:
     @setting("E012")
     def TRUST_INCOMING(self, value: Any) -> bool:
         """False starts a new trace for every request, whatever headers it brings: for a service at the edge. Default: True."""
-        return _boolean(value, "TRUST_INCOMING", True)
+        return as_boolean(value, "TRUST_INCOMING", True)
 
     @setting("E013")
     def PROPAGATE_TO(self, value: Any) -> tuple[str, ...] | None:
@@ -246,7 +198,7 @@ class Settings:
     @setting("E031")
     def CAPTURE_SQL(self, value: Any) -> bool:
         """False keeps the text of queries, which has placeholders for its parameters, out of their spans. Default: True."""
-        return _boolean(value, "CAPTURE_SQL", True)
+        return as_boolean(value, "CAPTURE_SQL", True)
 
     @setting("E032")
     def CAPTURE_LOGS(self, value: Any) -> str | None:
@@ -387,36 +339,3 @@ def problems() -> Iterator[Problem]:
             item.read(conf, (raw or {}).get(name))
         except SettingError as error:
             yield Problem(item.check_id, f"MONITORING: {error}", error.hint)
-
-
-def _string(value: Any, name: str, expected: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise SettingError(f"{name} is {value!r}, not a string with something in it.", f"Use {expected}.")
-    return value
-
-
-def _pattern(item: Any) -> re.Pattern[str]:
-    try:
-        pattern = re.compile(item)
-        pattern.match("")  # bytes match no text
-    except (re.error, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise SettingError(
-            f"EXCLUDE_PATHS holds {str(item)[:100]!r}, which is not a regular expression for text ({error}).",
-            r"Write it as in [r'/healthz$'].",
-        ) from None
-    return pattern
-
-
-def _boolean(value: Any, name: str, default: bool) -> bool:
-    if value is None:
-        return default
-    if not isinstance(value, bool):
-        raise SettingError(f"{name} is {value!r}.", "Use True or False.")
-    return value
-
-
-def _path(value: Any, name: str, expected: str) -> str:
-    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
-    if not isinstance(path, str) or not os.path.isabs(path) or not path.isprintable():
-        raise SettingError(f"{name} is {value!r}.", f"Use {expected}.")
-    return path

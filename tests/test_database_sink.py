@@ -10,8 +10,9 @@ from pytest_django.fixtures import DjangoAssertNumQueries
 
 from monitoring import packing
 from monitoring.collector import baselines
+from monitoring.collector.outcomes import Outcome
 from monitoring.collector.sinks import database
-from monitoring.collector.sinks.database import Outcome, Stored, store
+from monitoring.collector.sinks.database import Stored, store
 from monitoring.models import (
     Availability,
     Baseline,

@@ -8,7 +8,8 @@ import pytest
 
 from monitoring.collector import restarts
 from monitoring.collector.observing import RESTARTS_KEPT
-from monitoring.collector.sinks.database import Outcome, store
+from monitoring.collector.outcomes import Outcome
+from monitoring.collector.sinks.database import store
 from monitoring.models import DOWN_AFTER, Instance, Interval, Resolution, Restart, Service
 from monitoring.wire import EndpointMetrics, MetricsDocument
 

@@ -10,8 +10,9 @@ from django.db import DatabaseError
 
 from monitoring import histogram, packing
 from monitoring.collector import rollups
+from monitoring.collector.outcomes import Outcome
 from monitoring.collector.rollups import keep_up
-from monitoring.collector.sinks.database import Outcome, store
+from monitoring.collector.sinks.database import store
 from monitoring.models import (
     Availability,
     EndpointInterval,

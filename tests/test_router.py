@@ -31,7 +31,8 @@ from django.core.management import call_command
 from django.db import connections
 from django.utils import timezone
 from monitoring.collector import history, rollups
-from monitoring.collector.sinks.database import Outcome, store
+from monitoring.collector.outcomes import Outcome
+from monitoring.collector.sinks.database import store
 from monitoring.conf import Retention
 from monitoring.dashboard import queries
 from monitoring.dashboard.windows import WINDOWS

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from monitoring.collector import intervals, restarts
 from monitoring.collector.intervals import InstanceInterval
+from monitoring.collector.outcomes import Outcome
 from monitoring.models import Instance, Restart
 from monitoring.wire import MetricsDocument
-
-if TYPE_CHECKING:
-    from monitoring.collector.sinks.database import Outcome
 
 RESTARTS_KEPT = 1000
 """Of one instance: one that crashes each minute would fill the table otherwise."""

@@ -17,9 +17,10 @@ from typing import Protocol
 from django.utils import timezone
 
 from monitoring.collector import fetching, parallel
+from monitoring.collector.outcomes import Outcome
 from monitoring.collector.sinks import database
 from monitoring.collector.sinks.base import PolledInstance, Sink, SinkError
-from monitoring.collector.sinks.database import Outcome, Stored
+from monitoring.collector.sinks.database import Stored
 from monitoring.collector.transport import Session, affordable_connections
 from monitoring.models import Instance, Service
 from monitoring.targets import Targets

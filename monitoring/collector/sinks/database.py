@@ -8,34 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from django.db import router, transaction
 from django.db.models import F
 
-from monitoring import wire
 from monitoring.collector import baselines, intervals, observing, rollups, rows
 from monitoring.collector.intervals import InstanceInterval
+from monitoring.collector.outcomes import Outcome
 from monitoring.collector.rows import AvailabilityRow, EndpointRow, IntervalRow
 from monitoring.collector.sinks.base import PolledInstance
 from monitoring.models import Baseline, Endpoint, Instance, Service, milliseconds
 
 _ROWS_A_STATEMENT = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one poll of one instance gave: a document, or an error."""
-
-    instance: Instance
-    polled_at: datetime
-    """When the request was sent. Not when the answer came: of two polls that overlap, the one asked later knows more."""
-    poll_duration: float
-    """Seconds from the request to the end of the document, or to the failure."""
-    document: wire.MetricsDocument | None = None
-    error: str = ""
-    warning: str = ""
-    """What is odd about a document that was read all the same."""
 
 
 @dataclass(frozen=True, slots=True)
