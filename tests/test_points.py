@@ -112,12 +112,12 @@ def test_golden_lines() -> None:
         f'monitoring_poll,instance=shop.internal:8000,service=shop up=1i,poll_duration=0.25,error="" {STAMP}',
         (
             "shop,instance=shop.internal:8000,method=GET,path=GET/process,route=/process"
-            " count=40i,duration=0.105,200=39i,404=1i,interval_count=4i,interval_duration=0.012"
+            " count=40i,duration=0.105,200=39i,404=1i,interval_count=4i,interval_duration=0.012,interval_errors=0i,interval_200=4i"
             f",p50=0.002523412102108501,p95=0.005046824204217002,p99=0.005046824204217002,max=0.005 {STAMP}"
         ),
         (
             "shop,instance=shop.internal:8000,method=POST,path=POST/items/<int:pk>/,route=/items/<int:pk>/"
-            f" count=1i,duration=2.0,201=1i,interval_count=0i,interval_duration=0.0 {STAMP}"
+            f" count=1i,duration=2.0,201=1i,interval_count=0i,interval_duration=0.0,interval_errors=0i {STAMP}"
         ),
     ]
 
@@ -138,7 +138,8 @@ def test_the_baseline_has_no_fields_of_an_interval() -> None:
 def test_quantiles_only_where_there_is_a_histogram() -> None:
     grown = intervals.EndpointInterval("GET", "/process", 4, 0.012, None, {200: 4}, None)
     _poll, line = points.lines(polled(endpoint(), interval=interval_of(grown)))
-    assert set(parse(line)[2]) == {"count", "duration", "200", "404", "interval_count", "interval_duration"}
+    names = {"count", "duration", "200", "404", "interval_count", "interval_duration", "interval_errors", "interval_200"}
+    assert set(parse(line)[2]) == names
 
 
 def test_timestamps_are_exact() -> None:

@@ -86,8 +86,14 @@ def _cumulative(endpoint: EndpointMetrics) -> dict[str, _Field]:
 
 def _of_interval(interval: EndpointInterval | None) -> dict[str, _Field]:
     if interval is None:
-        return {"interval_count": 0, "interval_duration": 0.0}
-    fields: dict[str, _Field] = {"interval_count": interval.count, "interval_duration": float(interval.duration_sum)}
+        return {"interval_count": 0, "interval_duration": 0.0, "interval_errors": 0}
+    fields: dict[str, _Field] = {
+        "interval_count": interval.count,
+        "interval_duration": float(interval.duration_sum),
+        "interval_errors": interval.errors,
+    }
+    for code, count in sorted(interval.status_codes.items()):
+        fields[f"interval_{code}"] = count  # a difference of the cumulative fields would miss the first answer of its kind
     if interval.buckets:
         fields.update((name, histogram.quantile(interval.buckets, q)) for name, q in _QUANTILES)
     if interval.duration_max is not None:

@@ -46,6 +46,8 @@ FIELDS = {
     "404": 1,
     "interval_count": 4,
     "interval_duration": 1e-05,
+    "interval_errors": 0,
+    "interval_200": 4,
     "max": 3.5,
 }
 
@@ -96,7 +98,7 @@ def test_influxd_gives_every_field_and_name_back(influxd: Influxd) -> None:
         assert row["error"] == points._printable(" ".join(name.split()))
         assert (row["up"], row["poll_duration"]) == (0 if name else 1, 0.25)
     types = {row["fieldKey"]: row["fieldType"] for row in influxd.select(database, "SHOW FIELD KEYS FROM plain")}
-    integers = {"count", "interval_count", "200", "404"}
+    integers = {"count", "interval_count", "interval_errors", "interval_200", "200", "404"}
     assert types == {field: "integer" if field in integers else "float" for field in expected_fields()}
     types = {row["fieldKey"]: row["fieldType"] for row in influxd.select(database, "SHOW FIELD KEYS FROM monitoring_poll")}
     assert types == {"up": "integer", "poll_duration": "float", "error": "string"}
