@@ -112,8 +112,8 @@ def test_golden_lines() -> None:
         f'monitoring_poll,instance=shop.internal:8000,service=shop up=1i,poll_duration=0.25,error="" {STAMP}',
         (
             "shop,instance=shop.internal:8000,method=GET,path=GET/process,route=/process"
-            " count=40i,duration=0.105,200=39i,404=1i,interval_count=4i,interval_duration=0.012,interval_errors=0i,interval_200=4i"
-            f",p50=0.002523412102108501,p95=0.005046824204217002,p99=0.005046824204217002,max=0.005 {STAMP}"
+            " count=40i,duration=0.105,200=39i,404=1i,interval_count=4i,interval_duration=0.012,interval_errors=0i"
+            f",interval_200=4i,p50=0.002523412102108501,p95=0.005046824204217002,p99=0.005046824204217002,max=0.005 {STAMP}"
         ),
         (
             "shop,instance=shop.internal:8000,method=POST,path=POST/items/<int:pk>/,route=/items/<int:pk>/"

@@ -36,9 +36,11 @@ def influxql() -> list[Query]:
         if target["datasource"]["type"] == "influxdb"
     ]
     for name, dashboard in DASHBOARDS.items():
-        for variable in dashboard["templating"]["list"]:
-            if variable["type"] == "query" and variable["datasource"]["type"] == "influxdb":
-                found.append(Query(name, f"${variable['name']}", variable["query"]))
+        found += [
+            Query(name, f"${variable['name']}", variable["query"])
+            for variable in dashboard["templating"]["list"]
+            if variable["type"] == "query" and variable["datasource"]["type"] == "influxdb"
+        ]
     return found
 
 
