@@ -32,6 +32,7 @@ PACKAGES = {
     "crontab": "cron",
     "cron": "cron",
     "faketime": "faketime",
+    "docker-compose": "docker-compose",
 }
 """Debian's package of each program that tests ask for."""
 

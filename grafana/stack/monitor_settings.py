@@ -1,0 +1,7 @@
+"""The demo's monitor in a container; what it reads from the environment is in demo_project.settings."""
+
+from __future__ import annotations
+
+from demo_project.settings import *  # noqa: F403
+
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "monitor"]
