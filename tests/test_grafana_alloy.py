@@ -141,6 +141,11 @@ def test_every_file_of_a_job_goes_to_its_stages_and_on_to_loki() -> None:
 
 
 LOGQL = [(dashboard, target["expr"]) for dashboard, _panel, target in targets() if target["datasource"]["type"] == "loki"]
+LOGQL += [
+    ("docs/grafana.md", line.strip())
+    for line in (FOLDER.parent / "docs/grafana.md").read_text(encoding="utf-8").splitlines()
+    if line.startswith("    {")
+]
 
 
 @pytest.mark.parametrize(("dashboard", "expression"), LOGQL)
@@ -148,7 +153,7 @@ def test_logql_names_only_what_alloy_sets(dashboard: str, expression: str) -> No
     match = re.fullmatch(r'\{(.*?)\}((?: \| \w+=~?"[^"]*")*)', expression)
     assert match is not None
     selected = dict(re.findall(r'(\w+)=~?"([^"]*)"', match[1]))
-    labels, metadata = set_by(selected["job"])
+    labels, metadata = set_by(selected.get("job", "trace"))
     assert selected.keys() <= labels
     assert set(re.findall(r"\| (\w+)=", match[2])) <= metadata
 

@@ -1,4 +1,4 @@
-"""A middleware that logs failures within their request: Django logs a response that is one only when request and trace are over."""
+"""A middleware that logs failures within their request: a returned one is logged by Django only when its trace is over."""
 
 from __future__ import annotations
 
