@@ -6,21 +6,27 @@ its first POST come after that; its last poll fails. "stock room", a Gin service
 
 from __future__ import annotations
 
+import os
+import sys
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from demo_project.services.behaviour import SERVICES
 from monitoring import histogram
 from monitoring.collector import intervals
 from monitoring.collector.sinks.base import PolledInstance
 from monitoring.collector.sinks.influxdb import InfluxDBSink
 from monitoring.conf import InfluxDB
 from monitoring.wire import EndpointMetrics, MetricsDocument
-from tests.grafana.dashboards import Query, escaped, filled, influxql
-from tests.live.servers import Influxd, requires
+from tests.grafana.dashboards import FOLDER, Query, escaped, filled, influxql
+from tests.live.servers import Influxd, requires, running, wait_for
+from tests.live.test_demo import free_base
 
 pytestmark = requires("influxd")
 
@@ -206,3 +212,34 @@ def test_a_service_without_histogram_and_with_a_space_in_its_name_is_shown(influ
     shown = result(influxd, database, filled_in(rate, service="stock room"))
     assert shown == {STOCK + "derivative_interval_200": [0, 0.1, 0.1, 0.1, 0.1]}
     assert result(influxd, database, filled_in(percentiles, service="stock room")) == {}
+
+
+def test_the_demo_itself_is_shown(influxd: Influxd, tmp_path: Path) -> None:
+    """What the demo's collector wrote, by the same queries: the requests of each service are those that its counters tell."""
+    name = f"demo-{uuid4()}"
+    influxd.create_database(name)
+    target = {"INFLUXDB_URL": influxd.url, "INFLUXDB_BUCKET": name, "INFLUXDB_ORG": "", "INFLUXDB_TOKEN": "none"}
+    environment = {**os.environ, **target, "DEMO_DIR": str(tmp_path / "demo"), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "manage.py", "demo", "--base-port", str(free_base())]
+    texts = {query[:2]: query for query in QUERIES}
+
+    def ask(dashboard: str, panel: str, service: str = "") -> dict[str, list[Any]]:
+        now = round(time.time() * 1000)
+        query = texts[dashboard, panel]
+        return result(influxd, name, filled(query.text, now - 600_000, now, 60_000, {"service": service, "path": ".*"}))
+
+    with running(command, tmp_path / "demo.log", cwd=FOLDER.parent, env=environment):
+        wait_for(
+            lambda: ask("collector", "Polls (stat) A").get(POLL + "count", [0])[0] >= 4 * 4, 90, "four polls of four services"
+        )
+    assert sorted(ask("service", "$service")[POLL + "value"]) == sorted(SERVICES)
+    for service in SERVICES:
+        answer = influxd._query(f'SELECT "count", "interval_count" FROM "{service}" GROUP BY "path"', db=name)
+        grown = 0
+        for series in answer["results"][0]["series"]:
+            before = [count for _time, count, of_interval in series["values"] if of_interval is None]
+            grown += series["values"][-1][1] - (before[-1] if before else 0)
+        assert grown > 0
+        assert ask("service", "Requests (stat) A", service)[f"{service}: sum"] == [grown]
+    for dashboard, panel in EXPECTED:
+        ask(dashboard, panel, "test-server1")
