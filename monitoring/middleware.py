@@ -169,6 +169,7 @@ class TracingMiddleware(_Middleware):
         if self.is_async:
             return self.acall(request)
         span = self.tracer.begin(request.META)
+        request.monitoring_span = span  # type: ignore[attr-defined]  # for what is logged of the request afterwards
         token = tracing.make_current(span)
         try:
             response: HttpResponseBase = self.get_response(request)
@@ -183,6 +184,7 @@ class TracingMiddleware(_Middleware):
 
     async def acall(self, request: HttpRequest) -> HttpResponseBase:
         span = self.tracer.begin(request.META)
+        request.monitoring_span = span  # type: ignore[attr-defined]  # for what is logged of the request afterwards
         token = tracing.make_current(span)
         try:
             response: HttpResponseBase = await self.get_response(request)

@@ -57,7 +57,7 @@ def test_a_service_answers_and_its_logs_are_as_alloy_wants_them(image: Image, tm
     assert (trace.labels["service_name"], trace.metadata["trace_id"]) == ("test-server1", trace_id)
     app = alloy.process(PROCESSES["app"], app_line, {"job": "app", "filename": "/var/log/app/test-server1.log"})
     assert (app.labels["level"], app.metadata["trace_id"]) == ("ERROR", trace_id)
-    assert app.metadata["logger"] == "grafana.stack.failures"
+    assert app.metadata["logger"] == "django.request"
 
 
 def test_the_monitor_is_set_up_again_and_again_and_serves_its_pages_with_their_style(image: Image, tmp_path: Path) -> None:

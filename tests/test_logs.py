@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.test import Client, override_settings
 
 from monitoring.instrument import logs, tracing
 from monitoring.instrument.spans import Options, RequestSpan
@@ -125,3 +126,22 @@ def test_the_documented_snippets_work(request_span, monkeypatch):
             root.handlers[:], root.level = handlers, level
         assert "A" * 32 in output.getvalue()
         assert "hello" in output.getvalue()
+
+
+@pytest.mark.parametrize("path", ["/nowhere/", "/failing/"])
+def test_what_django_reports_of_a_request_afterwards_carries_its_trace(path, caplog):
+    caplog.handler.addFilter(logs.TraceContextFilter())
+    watched = override_settings(
+        ROOT_URLCONF="tests.watched",
+        MIDDLEWARE=["monitoring.middleware.TracingMiddleware"],
+        MONITORING={"SERVICE_NAME": "shop"},
+    )
+    with watched:
+        response = Client(raise_request_exception=False).get(path)
+    (reported,) = [one for one in caplog.records if one.name == "django.request"]
+    assert (reported.trace_id, reported.span_id, reported.service_name) == (
+        response["X-Trace-ID"],
+        response["X-Span-ID"],
+        "shop",
+    )
+    assert formatted(reported)["trace_id"] == response["X-Trace-ID"]

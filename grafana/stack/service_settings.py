@@ -10,11 +10,9 @@ from typing import Any
 
 from demo_project.services.settings import *  # noqa: F403
 from demo_project.services.settings import DEMO_SERVICE
-from demo_project.services.settings import MIDDLEWARE as _MIDDLEWARE
 from demo_project.services.settings import MONITORING as _MONITORING
 
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", DEMO_SERVICE]
-MIDDLEWARE = [*_MIDDLEWARE, "grafana.stack.failures.log_failures"]
 MONITORING = {**_MONITORING, "EXCLUDE_PATHS": [r"/metrics$"]}  # a health check every five seconds is no request to trace
 LOGGING: dict[str, Any] = {
     "version": 1,

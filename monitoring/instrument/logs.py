@@ -22,7 +22,7 @@ class TraceContextFilter(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.trace_id, record.span_id, record.service_name = _ids()
+        record.trace_id, record.span_id, record.service_name = _ids(record)
         return True
 
 
@@ -35,7 +35,7 @@ class JSONFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         ids = [getattr(record, name, None) for name in _IDS]
         if None in ids:
-            ids = list(_ids())
+            ids = list(_ids(record))
         line: dict[str, Any] = {
             "time": format_time(record.created),
             "level": record.levelname,
@@ -99,8 +99,9 @@ def _message(record: logging.LogRecord) -> str:
         return f"{record.msg!s} (its arguments do not fit: {type(error).__name__})"
 
 
-def _ids() -> tuple[str, str, str]:
-    span = current_span()
+def _ids(record: logging.LogRecord) -> tuple[str, str, str]:
+    # Django reports a status of 400 and above after all middleware is done, with the request on the record.
+    span = current_span() or getattr(getattr(record, "request", None), "monitoring_span", None)
     if span is None:
         return "", "", ""
     request = span.request
