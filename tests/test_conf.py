@@ -115,7 +115,7 @@ def test_check_ids_are_unique():
 
 def test_a_management_command_stops_at_a_bad_setting():
     with override_settings(MONITORING={"SAMPLE_RATE": 2}), pytest.raises(SystemCheckError, match=r"monitoring\.E011"):
-        call_command("check")
+        call_command("check", tags=["monitoring"])
 
 
 def test_the_service_is_named_after_the_project():
