@@ -121,7 +121,7 @@ def pool(seconds: int) -> Iterator[tuple[int, int, float, float, bytes, bytes]]:
 def report_size(path: Path) -> None:
     from monitoring.collector import rows
 
-    counts = {model.__name__: model._default_manager.count() for model in rows.MODELS.values()}
+    counts = {model.__name__: model._default_manager.count() for model in rows.HISTORY.values()}
     size = os.path.getsize(path)
     print(f"{size / 1e9:.2f} GB, {size / sum(counts.values()):.0f} bytes a row", counts)
 

@@ -43,6 +43,17 @@ class InfluxDB:
     token: str = field(repr=False)
     org: str
     bucket: str
+    timeout: float = 2.5
+    """Seconds that one request may take."""
+
+
+@dataclass(frozen=True)
+class Outbox:
+    """How much may wait for InfluxDB: the oldest is dropped first."""
+
+    megabytes: int = 1000
+    """Of points, compressed."""
+    days: int = 7
 
 
 @dataclass(frozen=True)
@@ -165,13 +176,13 @@ class Settings:
 
     @setting("E014")
     def INFLUXDB(self, value: Any) -> InfluxDB | None:
-        """Where collect_metrics writes points: {"URL", "TOKEN", "ORG", "BUCKET"}. Default, and without a URL: nowhere."""
+        """Where collect_metrics writes points: {"URL", "TOKEN", "ORG", "BUCKET", "TIMEOUT"}. Default: nowhere."""
         hint = 'Use {"URL": "http://localhost:8086", "TOKEN": "...", "ORG": "...", "BUCKET": "..."}.'
         if value is None:
             return None
         if not isinstance(value, dict):
             raise SettingError("INFLUXDB is not a dict.", hint)
-        unknown = sorted(set(map(str, value)) - {"URL", "TOKEN", "ORG", "BUCKET"})
+        unknown = sorted(set(map(str, value)) - {"URL", "TOKEN", "ORG", "BUCKET", "TIMEOUT"})
         if unknown:
             raise SettingError(f"INFLUXDB has the unknown key {unknown[0]!r}.", hint)
         parts = {name: value.get(name) or "" for name in ("URL", "TOKEN", "ORG", "BUCKET")}
@@ -184,7 +195,26 @@ class Settings:
             raise SettingError("INFLUXDB['URL'] is not an http or https address.", hint)
         if not parts["BUCKET"]:
             raise SettingError("INFLUXDB has a URL but no BUCKET.", hint)
-        return InfluxDB(parts["URL"], parts["TOKEN"], parts["ORG"], parts["BUCKET"])
+        timeout = value.get("TIMEOUT", InfluxDB.timeout)
+        if type(timeout) not in (int, float) or not 0 < timeout <= 300:
+            raise SettingError(f"INFLUXDB['TIMEOUT'] is {timeout!r}.", "Use a number of seconds above 0 and up to 300.")
+        return InfluxDB(parts["URL"], parts["TOKEN"], parts["ORG"], parts["BUCKET"], float(timeout))
+
+    @setting("E023")
+    def OUTBOX(self, value: Any) -> Outbox:
+        """How much may wait for InfluxDB, the oldest dropped first: {"MEGABYTES", "DAYS"}. Default: 1,000 and 7."""
+        hint = 'Use {"MEGABYTES": 1000, "DAYS": 7}, whole numbers from 1 on.'
+        if value is None:
+            return Outbox()
+        if not isinstance(value, dict):
+            raise SettingError("OUTBOX is not a dict.", hint)
+        unknown = sorted(set(map(str, value)) - {"MEGABYTES", "DAYS"})
+        if unknown:
+            raise SettingError(f"OUTBOX has the unknown key {unknown[0]!r}.", hint)
+        for name, number in value.items():
+            if type(number) is not int or not 1 <= number <= 1_000_000:
+                raise SettingError(f"OUTBOX[{name!r}] is {number!r}.", hint)
+        return Outbox(value.get("MEGABYTES", Outbox.megabytes), value.get("DAYS", Outbox.days))
 
     @setting("E030")
     def SLOW_SECONDS(self, value: Any) -> float:

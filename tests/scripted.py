@@ -43,7 +43,7 @@ class ScriptedServer:
                     return
                 head += received
             if self.needs_head:
-                self.requests.append(head.decode())
+                self.requests.append(head.decode(errors="replace"))  # a body may be there
             self.script(wrapped, self.over)
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,26 +11,18 @@ import pytest
 from monitoring import wire
 from monitoring.collector import fetching
 from monitoring.collector.polling import RoundReport, poll_services
-from monitoring.collector.sinks.base import PolledInstance, SinkError
-from monitoring.models import Baseline, EndpointInterval, Instance, Interval, Service
+from monitoring.collector.sinks.base import PolledInstance
+from monitoring.models import Baseline, EndpointInterval, Instance, Interval, Service, WaitingPoints, unpack_lines
 from monitoring.wire import EndpointMetrics, MetricsDocument
 from tests.scripted import ScriptedServer, answers, hangs, says
 
 pytestmark = pytest.mark.django_db
 
 
-class Collected:
-    """A sink that remembers, and raises what it is told to."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.name = "collected"
-        self.error = error
-        self.polled: list[PolledInstance] = []
-
-    def write(self, polled: Sequence[PolledInstance]) -> None:
-        if self.error is not None:
-            raise self.error
-        self.polled += polled
+def outbox_lines() -> list[str]:
+    """What waits, in order, without the timestamps."""
+    packed = WaitingPoints.objects.order_by("pk").values_list("lines", flat=True)
+    return [line.rpartition(" ")[0] for one in packed for line in unpack_lines(bytes(one))]
 
 
 class FakeFetch:
@@ -72,15 +64,16 @@ def errors(report: RoundReport) -> dict[str, str]:
     return {one.name: one.error for one in report.services if one.error}
 
 
-def test_a_round_stores_intervals_and_hands_them_to_the_sinks() -> None:
+def test_a_round_stores_intervals_and_puts_them_into_the_outbox() -> None:
     register("shop", token="t", timeout=3, duration_unit="ms")
-    sink = Collected()
-    first = poll(FakeFetch(shop=10), sinks=[sink])
+    first = poll(FakeFetch(shop=10), to_outbox=True)
     fetch = FakeFetch(shop=14)
-    second = poll(fetch, sinks=[sink])
+    second = poll(fetch, to_outbox=True)
     assert (first.services[0].requests, second.services[0].requests) == (None, 4)
     assert (second.services[0].endpoints, second.services[0].ok, second.ok) == (1, True, True)
-    assert [one.interval and one.interval.endpoints[0].count for one in sink.polled] == [None, 4]
+    baseline, counted = [line for line in outbox_lines() if line.startswith("shop,")]
+    assert "interval_count" not in baseline
+    assert "interval_count=4i" in counted
     assert (Interval.objects.count(), EndpointInterval.objects.count()) == (1, 1)
     call = fetch.calls[0]
     assert (call["timeout"], call["token"], call["seconds_per_unit"]) == (3, "t", 0.001)
@@ -118,11 +111,14 @@ def test_more_instances_than_threads_are_all_polled() -> None:
 
 def test_a_failed_instance_fails_its_service_and_is_named_while_the_others_are_stored() -> None:
     register("one", "two", name="shop")
-    sink = Collected()
-    report = poll(FakeFetch(one=10, two=fetching.FetchError("Connection refused.")), sinks=[sink])
+    report = poll(FakeFetch(one=10, two=fetching.FetchError("Connection refused.")), to_outbox=True)
     assert errors(report) == {"shop": "two:80: Connection refused."}
     assert report.services[0].endpoints == 1
-    assert sorted((one.instance, one.error) for one in sink.polled) == [("one:80", ""), ("two:80", "Connection refused.")]
+    polls = sorted(line for line in outbox_lines() if line.startswith("monitoring_poll"))
+    assert "instance=one:80" in polls[0]
+    assert 'error=""' in polls[0]
+    assert "instance=two:80" in polls[1]
+    assert 'error="Connection refused."' in polls[1]
     assert Baseline.objects.count() == 1
 
 
@@ -139,18 +135,16 @@ def test_what_cannot_be_stored_is_that_services_error_in_the_admin_too_and_costs
     register("huge-1", "huge-2", name="huge")
     register("shop")
     poll(FakeFetch(**{"huge-1": 1, "huge-2": 1, "shop": 5}))
-    sink = Collected()
     beyond = 2**64  # more than any column holds
-    report = poll(FakeFetch(**{"huge-1": 2, "huge-2": beyond, "shop": 6}), sinks=[sink])
+    report = poll(FakeFetch(**{"huge-1": 2, "huge-2": beyond, "shop": 6}), to_outbox=True)
     assert list(errors(report)) == ["huge"]
     assert errors(report)["huge"].startswith("polled, but not stored (OverflowError")
     assert list(Interval.objects.values_list("service__name", "count")) == [("shop", 1)]
     assert list(EndpointInterval.objects.values_list("service__name", "endpoint__route", "count")) == [("shop", "/", 1)]
     assert "Polled, but not stored" in Service.objects.get(name="huge").last_error
-    assert {(one.instance, one.error, one.interval) for one in sink.polled if one.service == "huge"} == {
-        ("huge-1:80", "", None),
-        ("huge-2:80", "", None),
-    }
+    of_huge = [line for line in outbox_lines() if "service=huge" in line or line.startswith("huge")]
+    assert len(of_huge) == 2
+    assert all("up=0i" in line and "Polled, but not stored" in line for line in of_huge)
 
 
 def test_a_name_that_differs_is_a_warning() -> None:
@@ -169,26 +163,31 @@ def test_a_service_without_an_instance_is_told_and_no_failure() -> None:
     assert [bool(one.warning) for one in report.services] == [True, False]
 
 
-@pytest.mark.parametrize(("error", "message"), [(SinkError("bucket is full"), "bucket is full"), (KeyError("x"), "KeyError")])
-def test_a_sink_that_fails_is_reported_and_the_next_one_gets_the_round(error: Exception, message: str) -> None:
+def test_without_a_sink_nothing_goes_into_the_outbox() -> None:
     register("shop")
-    good = Collected()
-    report = poll(FakeFetch(shop=1), sinks=[Collected(error), good])
-    assert [one.ok for one in report.sinks] == [False, True]
-    assert message in report.sinks[0].error
-    assert not report.ok
-    assert len(good.polled) == 1
+    assert poll(FakeFetch(shop=1)).ok
+    assert outbox_lines() == []
+
+
+def test_points_that_cannot_be_made_cost_the_history_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    register("shop")
+
+    def broken(polled: PolledInstance) -> list[str]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("monitoring.collector.points.lines", broken)
+    assert poll(FakeFetch(shop=1), to_outbox=True).ok
     assert Baseline.objects.count() == 1
+    assert outbox_lines() == []
 
 
 def test_a_dry_run_leaves_no_trace() -> None:
     register("shop")
     register("down")
-    sink = Collected()
-    report = poll(FakeFetch(shop=3, down=fetching.FetchError("Refused.")), sinks=[sink], dry_run=True)
+    report = poll(FakeFetch(shop=3, down=fetching.FetchError("Refused.")), to_outbox=True, dry_run=True)
     assert errors(report) == {"down": "down:80: Refused."}
     assert [one.endpoints for one in report.services] == [0, 1]
-    assert sink.polled == []
+    assert outbox_lines() == []
     assert not Baseline.objects.exists()
     assert not Instance.objects.exclude(last_polled_at=None).exists()
 
@@ -225,7 +224,7 @@ def test_after_the_deadline_no_further_fetch_begins(hanging: FakeFetch) -> None:
 
 
 def test_nothing_to_poll() -> None:
-    assert poll_services([], sinks=[Collected(SinkError("never asked"))]) == RoundReport()
+    assert poll_services([], to_outbox=True) == RoundReport()
 
 
 def test_polls_are_spread_each_service_at_its_own_point_of_every_round() -> None:

@@ -151,14 +151,18 @@ class ServiceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.action(description="Poll now", permissions=["change"])
     def poll_now(self, request: HttpRequest, queryset: QuerySet[Service]) -> None:
-        from monitoring.collector import polling, sinks  # the admin's other pages do without them
+        from monitoring.collector import polling  # the admin's other pages do without it
 
         for problem in problems():
             if not problem.check_id.startswith("monitoring.W"):
                 self.message_user(request, f"Nothing was polled. {problem.message} {problem.hint}", messages.ERROR)
                 return
-        others = sinks.configured(conf.INFLUXDB, timeout=POLL_NOW_SECONDS)
-        report = polling.poll_services(list(queryset), sinks=others, targets=conf.ALLOWED_TARGETS, deadline=POLL_NOW_SECONDS)
+        report = polling.poll_services(
+            list(queryset),
+            to_outbox=conf.INFLUXDB is not None,  # delivered in the next round
+            targets=conf.ALLOWED_TARGETS,
+            deadline=POLL_NOW_SECONDS,
+        )
         for service in report.services:
             if not service.ok:
                 self.message_user(request, f"Polling {service.name} failed: {service.error}", messages.ERROR)
@@ -167,9 +171,6 @@ class ServiceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         polled = [service.name for service in report.services if service.ok]
         if polled:
             self.message_user(request, f"Polled: {', '.join(_first(polled, 10))}.", messages.SUCCESS)
-        for sink in report.sinks:
-            if not sink.ok:
-                self.message_user(request, f"Writing to {sink.name} failed: {sink.error}", messages.ERROR)
 
     @admin.action(description="Enable", permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[Service]) -> None:

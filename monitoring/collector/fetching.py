@@ -8,7 +8,6 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Iterator
 from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit
 
@@ -16,7 +15,7 @@ from urllib3 import BaseHTTPResponse
 from urllib3 import exceptions as urllib3_errors
 
 from monitoring import wire
-from monitoring.collector.connections import ForbiddenTargetError, StaleConnectionError, UnknownHostError
+from monitoring.collector.connections import ForbiddenTargetError, StaleConnectionError, UnknownHostError, causes_of
 from monitoring.collector.transport import Session, TrustError
 
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
@@ -75,7 +74,7 @@ def _fetch_anew(session: Session, url: str, timeout: float, token: str, seconds_
         return _fetch(session, url, timeout, token, seconds_per_unit)
     except urllib3_errors.ProtocolError as error:
         remaining = timeout - (time.monotonic() - start)
-        if remaining <= 0 or not any(isinstance(one, StaleConnectionError) for one in _causes(error)):
+        if remaining <= 0 or not any(isinstance(one, StaleConnectionError) for one in causes_of(error)):
             raise
     with session.fresh() as fresh:
         return _fetch(fresh, url, remaining, token, seconds_per_unit)
@@ -93,7 +92,7 @@ def _fetch(session: Session, url: str, timeout: float, token: str, seconds_per_u
         try:
             body, whole = _read(response)
         except urllib3_errors.HTTPError as error:
-            if any(isinstance(one, TimeoutError | urllib3_errors.TimeoutError) for one in _causes(error)):
+            if any(isinstance(one, TimeoutError | urllib3_errors.TimeoutError) for one in causes_of(error)):
                 raise _UnreadableError(f"The document did not arrive whole within {timeout:g} s.") from None
             raise
         content_type = response.headers.get("Content-Type", "")
@@ -148,20 +147,8 @@ def _explain_document(error: wire.DocumentError, body: bytearray, content_type: 
     return f"The answer is no metrics document: {error}."
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and everything it came from: requests and urllib3 wrap the reason in arguments, attributes and causes."""
-    seen: list[BaseException] = []
-    waiting: list[object] = [error]
-    while waiting:
-        one = waiting.pop(0)
-        if isinstance(one, BaseException) and one not in seen:
-            seen.append(one)
-            yield one
-            waiting += [*one.args, getattr(one, "reason", None), one.__cause__, one.__context__]
-
-
 def _explain(error: Exception, url: str, timeout: float) -> str:
-    causes = list(_causes(error))
+    causes = list(causes_of(error))
 
     def first(*kinds: type[BaseException]) -> BaseException | None:
         return next((one for one in causes if isinstance(one, kinds)), None)

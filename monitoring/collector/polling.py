@@ -1,4 +1,4 @@
-"""One round: fetch every instance in parallel, store each service as soon as it is complete, hand the round to the other sinks.
+"""One round: fetch every instance in parallel, and store each service as soon as it is complete.
 
 One failure, of whatever kind and wherever, is an entry in the report and never stops the rest.
 """
@@ -19,7 +19,6 @@ from django.utils import timezone
 from monitoring.collector import fetching, parallel
 from monitoring.collector.outcomes import Outcome
 from monitoring.collector.sinks import database
-from monitoring.collector.sinks.base import PolledInstance, Sink, SinkError
 from monitoring.collector.sinks.database import Stored
 from monitoring.collector.transport import Session, affordable_connections
 from monitoring.models import Instance, Service
@@ -62,10 +61,12 @@ class ServiceReport:
 
 @dataclass(slots=True)
 class SinkReport:
-    """How a sink beside the database took the round."""
+    """How what comes after the polls went: a sink beside the database, the rollups of the history."""
 
     name: str
     error: str = ""
+    detail: str = ""
+    """What is told where all went well."""
 
     @property
     def ok(self) -> bool:
@@ -87,7 +88,7 @@ class RoundReport:
 def poll_services(
     services: Sequence[Service],
     *,
-    sinks: Sequence[Sink] = (),
+    to_outbox: bool = False,
     targets: Targets | None = None,
     session: Session | None = None,
     spread: float = 0.0,
@@ -98,23 +99,21 @@ def poll_services(
 ) -> RoundReport:
     """Poll these services now, whether they are enabled or not.
 
-    `targets` says what may be connected to; a `session`, which keeps connections from round to round, has its own. With `spread`,
-    polls begin over so many seconds, each service at its own point of them in every round. After `deadline` seconds nobody is
-    waited for any more: an instance that has not answered by then, though its service's timeout allows it to, is reported and its
-    state stays as it was. With `dry_run` nothing is stored or written anywhere.
+    With `to_outbox`, points go there in the transaction that stores a service; forwarding.deliver() delivers them. `targets` says
+    what may be connected to; a `session`, which keeps connections from round to round, has its own. With `spread`, polls begin
+    over so many seconds, each service at its own point of them in every round. After `deadline` seconds nobody is waited for any
+    more: an instance that has not answered by then, though its service's timeout allows it to, is reported and its state stays as
+    it was. With `dry_run` nothing is stored anywhere.
     """
     reports = {service.pk: ServiceReport(service.name) for service in services}
     awaited = {service.pk: {instance.pk: instance for instance in service.instances.all()} for service in services}
     outcomes: dict[int, list[Outcome]] = {service.pk: [] for service in services}
-    polled: list[PolledInstance] = []
 
     def finish(service: Service) -> None:
         report, late = reports[service.pk], awaited[service.pk].values()
         found = outcomes.pop(service.pk)  # documents are large, and this one is not needed again
         if not dry_run:
-            stored = _store(service, found, report)
-            if sinks:
-                polled.extend(stored)
+            _store(service, found, report, to_outbox)
         _sum_up(report, found)
         if late:
             said = f"no answer within the {deadline:g} s that this poll could wait; nothing was stored"
@@ -138,7 +137,7 @@ def poll_services(
         for service in services:
             if service.pk in outcomes:
                 finish(service)
-    return RoundReport(list(reports.values()), [_write(sink, polled) for sink in sinks] if polled else [])
+    return RoundReport(list(reports.values()))
 
 
 def _point(service: Service) -> float:
@@ -179,28 +178,27 @@ def _odd(service: Service, document: MetricsDocument) -> str:
     return _listed(renamed, truncated, document.warning or "")
 
 
-def _store(service: Service, outcomes: Sequence[Outcome], report: ServiceReport) -> list[PolledInstance]:
-    """Store one service; where that fails, its instances say so. What the other sinks get."""
+def _store(service: Service, outcomes: Sequence[Outcome], report: ServiceReport, to_outbox: bool) -> None:
+    """Store one service; where that fails, its instances say so."""
     if not outcomes:
-        return []
+        return
     try:
-        stored = database.store(service, outcomes)
+        stored = database.store(service, outcomes, to_outbox)
     except Exception as error:
         logger.exception("What was polled of %s could not be stored", service)
         report.error = f"polled, but not stored ({type(error).__name__}: {error})"
-        _store_failure(service, outcomes, f"Polled, but not stored ({type(error).__name__}: {error}).")
-        return [database.polled_instance(service, outcome) for outcome in outcomes]
+        _store_failure(service, outcomes, f"Polled, but not stored ({type(error).__name__}: {error}).", to_outbox)
+        return
     status = service.status(timezone.now())
     report.state, report.since = status.state, status.since
     report.warning = _warnings(stored)
     counts = [sum(one.count for one in each.polled.interval.endpoints) for each in stored if each.polled.interval]
     report.requests = sum(counts) if counts else None
-    return [each.polled for each in stored]
 
 
-def _store_failure(service: Service, outcomes: Sequence[Outcome], error: str) -> None:
+def _store_failure(service: Service, outcomes: Sequence[Outcome], error: str, to_outbox: bool) -> None:
     try:
-        database.store(service, [replace(one, document=None, error=one.error or error) for one in outcomes])
+        database.store(service, [replace(one, document=None, error=one.error or error) for one in outcomes], to_outbox)
     except Exception:  # the database is down, most likely; the first error is reported and logged
         logger.debug("Nor could it be stored that storing %s failed", service, exc_info=True)
 
@@ -215,17 +213,6 @@ def _sum_up(report: ServiceReport, outcomes: Sequence[Outcome]) -> None:
 
 def _warnings(stored: Sequence[Stored]) -> str:
     return _listed(*dict.fromkeys(one.warning for one in stored))
-
-
-def _write(sink: Sink, polled: Sequence[PolledInstance]) -> SinkReport:
-    try:
-        sink.write(polled)
-    except SinkError as error:
-        return SinkReport(sink.name, str(error))
-    except Exception as error:
-        logger.exception("The sink %s failed unexpectedly", sink.name)
-        return SinkReport(sink.name, f"it failed unexpectedly ({type(error).__name__}: {error}); the log tells more")
-    return SinkReport(sink.name)
 
 
 def _listed(*texts: str) -> str:

@@ -120,7 +120,7 @@ def _add_up(finer: Q, resolution: Resolution) -> None:
 
 def _prune(service_id: int, resolution: Resolution, until: int) -> Iterator[None]:
     """Delete the rows that end no later than this, a batch at a time."""
-    for model in rows.MODELS.values():
+    for model in rows.HISTORY.values():
         rows_of_it = model._default_manager.filter(service=service_id, resolution=resolution, end__lte=until)
         while keys := list(rows_of_it.order_by("end").values_list("pk", flat=True)[:BATCH]):
             model._default_manager.filter(pk__in=keys).delete()

@@ -15,7 +15,7 @@ from django.db.models import Q
 
 from monitoring import packing
 from monitoring.collector.intervals import EndpointInterval as EndpointChange
-from monitoring.models import Availability, EndpointInterval, Interval, Resolution
+from monitoring.models import Availability, EndpointInterval, Interval, Resolution, WaitingPoints
 
 
 class IntervalRow(NamedTuple):
@@ -64,13 +64,23 @@ class AvailabilityRow(NamedTuple):
     duration_max: float
 
 
+class WaitingRow(NamedTuple):
+    """A row of WaitingPoints, its columns by name."""
+
+    created_at: int
+    points: int
+    size: int
+    lines: bytes
+
+
 AnyRow = TypeVar("AnyRow", IntervalRow, EndpointRow, AvailabilityRow)
-Row = IntervalRow | EndpointRow | AvailabilityRow
-MODELS: dict[type[Row], type[models.Model]] = {
+Row = IntervalRow | EndpointRow | AvailabilityRow | WaitingRow
+HISTORY: dict[type[Row], type[models.Model]] = {
     IntervalRow: Interval,
     EndpointRow: EndpointInterval,
     AvailabilityRow: Availability,
 }
+MODELS: dict[type[Row], type[models.Model]] = {**HISTORY, WaitingRow: WaitingPoints}
 
 
 _COPIED = 5

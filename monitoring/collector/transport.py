@@ -1,4 +1,4 @@
-"""The HTTP client that documents are fetched with.
+"""The HTTP client that documents are fetched with, and points are delivered with.
 
 urllib3 without requests on top of it: that takes half the processor time, and there is no proxy, no .netrc (which would replace
 the bearer token), no cookie and no redirect to be switched off.
@@ -70,6 +70,12 @@ class Session:
         self._lock = threading.Lock()
 
     def get(self, url: str, headers: Mapping[str, str], timeout: float) -> BaseHTTPResponse:
+        """request() without a body."""
+        return self.request("GET", url, headers, timeout)
+
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str], timeout: float, body: bytes | str | None = None
+    ) -> BaseHTTPResponse:
         """The answer, its body unread; close it. What arrives after `timeout` seconds from now is refused.
 
         Raises what urllib3 raises, ForbiddenTargetError, UnknownHostError and TrustError, and StaleConnectionError within one of
@@ -80,7 +86,14 @@ class Session:
             raise LocationValueError("it does not start with http:// or https://")
         sent = dict(headers) if self._keep else {**headers, "Connection": "close"}
         return self._manager(scheme).urlopen(
-            "GET", url, headers=sent, timeout=Timeout(total=timeout), retries=False, redirect=False, preload_content=False
+            method,
+            url,
+            body=body,
+            headers=sent,
+            timeout=Timeout(total=timeout),
+            retries=False,
+            redirect=False,
+            preload_content=False,
         )
 
     def fresh(self) -> Session:

@@ -1,4 +1,5 @@
-"""The registry of services (registry.py), their history (history.py), the monitor's own life (operation.py). No HTTP in here."""
+"""The registry of services (registry.py), their history (history.py), the outbox (outbox.py), the monitor's own
+life (operation.py). No HTTP in here."""
 
 from monitoring.models.history import (
     ROLLUPS,
@@ -12,6 +13,7 @@ from monitoring.models.history import (
     moment,
 )
 from monitoring.models.operation import Collector, Restart
+from monitoring.models.outbox import OutboxState, RejectedPoints, Waiting, WaitingPoints, pack_lines, unpack_lines, waiting
 from monitoring.models.registry import (
     DEFAULT_TIMEOUT,
     DOWN_AFTER,
@@ -36,16 +38,23 @@ __all__ = [
     "EndpointInterval",
     "Instance",
     "Interval",
+    "OutboxState",
+    "RejectedPoints",
     "Resolution",
     "Restart",
     "RolledUp",
     "Service",
     "State",
     "Status",
+    "Waiting",
+    "WaitingPoints",
     "milliseconds",
     "moment",
+    "pack_lines",
+    "unpack_lines",
     "validate_metrics_url",
     "validate_schedule",
     "validate_time_zone",
     "validate_token",
+    "waiting",
 ]

@@ -141,8 +141,10 @@ class _Shim(BaseHTTPRequestHandler):
         precision = {"ns": "n", "us": "u"}.get(parameters["precision"], parameters["precision"])
         query = urlencode({"db": parameters["bucket"], "precision": precision})
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        encoding = {"Content-Encoding": self.headers["Content-Encoding"]} if "Content-Encoding" in self.headers else {}
+        request = Request(f"{self.server.target}/write?{query}", body, encoding, method="POST")
         try:
-            with urlopen(Request(f"{self.server.target}/write?{query}", body, method="POST"), timeout=10) as response:
+            with urlopen(request, timeout=10) as response:
                 status, answer = response.status, response.read()
         except HTTPError as error:
             status, answer = error.code, error.read()

@@ -21,12 +21,12 @@ from demo_project.services.behaviour import SERVICES
 from monitoring import histogram
 from monitoring.collector import intervals
 from monitoring.collector.sinks.base import PolledInstance
-from monitoring.collector.sinks.influxdb import InfluxDBSink
 from monitoring.conf import InfluxDB
 from monitoring.wire import EndpointMetrics, MetricsDocument
 from tests.grafana.dashboards import FOLDER, Query, escaped, filled, influxql
 from tests.live.servers import Influxd, requires, running, wait_for
 from tests.live.test_demo import free_base
+from tests.sending import write_points
 
 pytestmark = requires("influxd")
 
@@ -79,9 +79,9 @@ def polls(service: str, instance: str, documents: list[MetricsDocument | None]) 
 def database(influxd: Influxd) -> str:
     name = f"grafana-{uuid4()}"
     influxd.create_database(name)
-    sink = InfluxDBSink(InfluxDB(influxd.url, "", "", name))
-    sink.write(list(polls("shop", "shop-1:8000", documents_of_shop())))
-    sink.write(list(polls("stock room", "stock:9000", documents_of_stock_room())))
+    target = InfluxDB(influxd.url, "", "", name)
+    write_points(target, polls("shop", "shop-1:8000", documents_of_shop()))
+    write_points(target, polls("stock room", "stock:9000", documents_of_stock_room()))
     return name
 
 

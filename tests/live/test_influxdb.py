@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta, timezone
 from uuid import uuid4
 
@@ -9,11 +10,11 @@ import pytest
 
 from monitoring.collector import points
 from monitoring.collector.intervals import EndpointInterval, InstanceInterval
-from monitoring.collector.sinks.base import PolledInstance, SinkError
-from monitoring.collector.sinks.influxdb import InfluxDBSink
+from monitoring.collector.sinks.base import Fault, PolledInstance
 from monitoring.conf import InfluxDB
 from monitoring.wire import EndpointMetrics, MetricsDocument
 from tests.live.servers import Influxd, VictoriaMetrics, requires, wait_for
+from tests.sending import deliver_points, write_points
 
 HOSTILE = [
     "plain",
@@ -79,7 +80,7 @@ def now() -> datetime:
 def test_influxd_gives_every_field_and_name_back(influxd: Influxd) -> None:
     moment, database = now(), f"fleet-{uuid4()}"
     influxd.create_database(database)
-    InfluxDBSink(InfluxDB(influxd.url, "", "", database)).write(polled(HOSTILE, moment, "shop.internal:8000"))
+    write_points(InfluxDB(influxd.url, "", "", database), polled(HOSTILE, moment, "shop.internal:8000"))
 
     stamp = (moment - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(microseconds=1)
     measurements = {row["name"] for row in influxd.select(database, "SHOW MEASUREMENTS")}
@@ -113,7 +114,7 @@ def test_an_idle_service_keeps_the_types_of_its_fields(influxd: Influxd) -> None
     """A type conflict is refused by influxd: whole numbers as durations, an endpoint at rest, an error that comes and goes."""
     database = f"fleet-{uuid4()}"
     influxd.create_database(database)
-    sink = InfluxDBSink(InfluxDB(influxd.url, "", "", database))
+    target = InfluxDB(influxd.url, "", "", database)
     start = now()
     for minute, (total, error) in enumerate([(0, ""), (1, "it refused"), (1.5, "")]):
         moment = start + timedelta(minutes=minute)
@@ -121,7 +122,7 @@ def test_an_idle_service_keeps_the_types_of_its_fields(influxd: Influxd) -> None
         grown = [EndpointInterval("GET", "/", 1, total, total, {200: 1})] if minute else []
         interval = InstanceInterval(moment - timedelta(minutes=1), moment, False, grown)
         document = MetricsDocument("shop", {endpoint.key: endpoint})
-        sink.write([PolledInstance("shop", "shop:80", moment, total, error, document, interval)])
+        write_points(target, [PolledInstance("shop", "shop:80", moment, total, error, document, interval)])
     (row,) = influxd.select(database, 'SELECT SUM(interval_count), SUM(interval_duration), MAX("duration") FROM shop')
     assert (row["sum"], row["sum_1"], row["max"]) == (2, 2.5, 1.5)
     errors = [row["error"] for row in influxd.select(database, "SELECT error FROM monitoring_poll")]
@@ -130,9 +131,10 @@ def test_an_idle_service_keeps_the_types_of_its_fields(influxd: Influxd) -> None
 
 @requires("influxd")
 def test_a_missing_database_names_the_bucket(influxd: Influxd) -> None:
-    sink = InfluxDBSink(InfluxDB(influxd.url, "", "", "no such bucket"))
-    with pytest.raises(SinkError, match=r"database not found.*INFLUXDB\['BUCKET'\] \('no such bucket'\)"):
-        sink.write(polled(["plain"], now(), "shop:80"))
+    done = deliver_points(InfluxDB(influxd.url, "", "", "no such bucket"), polled(["plain"], now(), "shop:80"))
+    assert done.failure is not None
+    assert done.failure.fault is Fault.SETTING
+    assert re.search(r"database not found.*INFLUXDB\['BUCKET'\] \('no such bucket'\)", done.failure.reason)
 
 
 @requires("influxd")
@@ -140,7 +142,7 @@ def test_more_than_one_batch_arrives_whole(influxd: Influxd) -> None:
     database = f"fleet-{uuid4()}"
     influxd.create_database(database)
     names = [f"service {number}" for number in range(3000)]  # two lines each
-    InfluxDBSink(InfluxDB(influxd.url, "", "", database)).write(polled(names, now(), "shop:80"))
+    write_points(InfluxDB(influxd.url, "", "", database), polled(names, now(), "shop:80"))
     (row,) = influxd.select(database, "SELECT COUNT(up) FROM monitoring_poll")
     assert row["count"] == 3000
     assert len(influxd.select(database, "SHOW MEASUREMENTS")) == 3001
@@ -149,7 +151,7 @@ def test_more_than_one_batch_arrives_whole(influxd: Influxd) -> None:
 @requires("victoria-metrics")
 def test_victoria_metrics_gives_every_field_and_name_back(victoria_metrics: VictoriaMetrics) -> None:
     moment, instance = now(), f"{uuid4()}:8000"
-    InfluxDBSink(InfluxDB(victoria_metrics.url, "", "", "fleet")).write(polled(HOSTILE, moment, instance))
+    write_points(InfluxDB(victoria_metrics.url, "", "", "fleet"), polled(HOSTILE, moment, instance))
 
     wanted = expected_fields()
     every = len(HOSTILE) * (len(wanted) + 3)

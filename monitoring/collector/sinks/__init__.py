@@ -1,12 +1,12 @@
-"""Where polled data goes. The database always takes it, first; `configured` gives the others."""
+"""Where polled data goes. The database always takes it, first; `configured` gives what takes lines from the outbox."""
 
 from __future__ import annotations
 
 from monitoring.collector.sinks.base import Sink
-from monitoring.collector.sinks.influxdb import TIMEOUT, InfluxDBSink
+from monitoring.collector.sinks.influxdb import InfluxDBSink
 from monitoring.conf import InfluxDB
 
 
-def configured(influxdb: InfluxDB | None, timeout: float = TIMEOUT) -> list[Sink]:
-    """The sinks beside the database; one request of theirs takes at most `timeout` seconds."""
-    return [] if influxdb is None else [InfluxDBSink(influxdb, timeout)]
+def configured(influxdb: InfluxDB | None) -> Sink | None:
+    """The sink beside the database, if there is one."""
+    return None if influxdb is None else InfluxDBSink(influxdb)

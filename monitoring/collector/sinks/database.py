@@ -1,7 +1,7 @@
 """The history: outcomes of polls become rows, and counters become intervals on the way.
 
-This sink comes first. An interval is counted inside its transaction, from the baseline that is locked there, so that two
-collectors at once never count a request twice; the other sinks get what `store` returns.
+An interval is counted inside the transaction that stores it, from the baseline that is locked there, so that two collectors at
+once never count a request twice; and what other sinks get of it goes into the outbox in the same transaction.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from django.db import router, transaction
 from django.db.models import F
 
-from monitoring.collector import baselines, intervals, observing, rollups, rows
+from monitoring.collector import baselines, intervals, observing, outbox, rollups, rows
 from monitoring.collector.intervals import InstanceInterval
 from monitoring.collector.outcomes import Outcome
 from monitoring.collector.rows import AvailabilityRow, EndpointRow, IntervalRow
@@ -24,7 +24,7 @@ _ROWS_A_STATEMENT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An outcome as the other sinks get it, and what was odd, found while it was stored."""
+    """An outcome with its interval, and what was odd, found while it was stored."""
 
     polled: PolledInstance
     warning: str = ""
@@ -43,9 +43,10 @@ def polled_instance(service: Service, outcome: Outcome, interval: InstanceInterv
     )
 
 
-def store(service: Service, outcomes: Sequence[Outcome]) -> list[Stored]:
+def store(service: Service, outcomes: Sequence[Outcome], to_outbox: bool = False) -> list[Stored]:
     """Store the outcomes of one service in one transaction: all, or, where it raises (mostly a DatabaseError), nothing.
 
+    With `to_outbox`, their points go into the outbox in the same one.
     An instance that was deleted or got another URL while it was polled is left out.
     """
     stored: list[Stored] = []
@@ -78,6 +79,8 @@ def store(service: Service, outcomes: Sequence[Outcome]) -> list[Stored]:
             if interval is not None:
                 found.append((instance, interval))
         _save_history(service, polled, found)
+        if to_outbox:
+            outbox.put([one.polled for one in stored])
     return stored
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 from django.core.checks import run_checks
@@ -13,12 +14,12 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, close_old_connections
 from django.utils import timezone
 
-from monitoring.collector import due, heartbeat, history, loop, polling, sinks, transport
+from monitoring.collector import due, forwarding, heartbeat, history, loop, outbox, polling, sinks, telling, transport
+from monitoring.collector.forwarding import Patience
 from monitoring.collector.polling import RoundReport, ServiceReport, SinkReport
 from monitoring.collector.transport import Session
 from monitoring.conf import conf
-from monitoring.models import Service, State
-from monitoring.schedule import Missed
+from monitoring.models import Service
 
 SPREAD = 5.0
 """Seconds over which a loop's polls begin, so that a fleet is not asked all at once."""
@@ -59,7 +60,7 @@ class Command(BaseCommand):
         self.wrong = _wrong_settings()
         for problem in self.wrong:
             self.stderr.write(self.style.WARNING(problem))
-        self.sinks = sinks.configured(conf.INFLUXDB)
+        self.sink = sinks.configured(conf.INFLUXDB)
         transport.raise_descriptor_limit()
         self.pace = options["every"] or 60.0
         if not self.loops:
@@ -89,42 +90,55 @@ class Command(BaseCommand):
             with _database_errors_explained(), heartbeat.tick("loop" if self.loops else "cron", self.pace) as tick:
                 report = self.poll(tick)
         if not report.ok:
-            raise CommandError(_failures(report))
+            raise CommandError(telling.failures(report))
 
     def poll(self, tick: heartbeat.Tick) -> RoundReport:
         with _database_errors_explained():
             history.prepare()
             selected = self.select()
             if selected.missed:
-                self.say_missed(selected.missed)
+                self.stderr.write(telling.missed(selected.missed))
             if not selected.services and not selected.broken:
                 self.say_nothing_to_do()
-                self.keep_history()
-                return RoundReport()
         tick.oldest_slot = selected.oldest_slot
         report = polling.poll_services(
             selected.services,
-            sinks=self.sinks,
+            to_outbox=self.sink is not None,
             session=self.session,
             spread=SPREAD if self.loops and self.by_schedule else 0.0,
             dry_run=self.dry_run,
         )
         report.services += [ServiceReport(name, error=error) for name, error in selected.broken.items()]
         tick.services, tick.failed = len(report.services), sum(1 for one in report.services if not one.ok)
-        paused = {service.name for service in selected.services if not service.enabled}
         report.sinks += [SinkReport("InfluxDB", problem) for problem in self.wrong if _INFLUXDB in problem]
-        try:
-            self.keep_history()
-        except (CommandError, DatabaseError) as error:
-            report.sinks.append(SinkReport("history", str(error)))
-        self.say_report(report, paused)
+        if not self.dry_run:
+            self.finish_round(report, polled=bool(report.services))
+        self.say_report(report, {service.name for service in selected.services if not service.enabled})
         return report
 
-    def keep_history(self) -> None:
-        """Roll up and prune. Raises CommandError where that failed for a service."""
-        failed = "" if self.dry_run else history.keep_up(timezone.now(), conf.RETENTION)
+    def finish_round(self, report: RoundReport, polled: bool) -> None:
+        """Deliver what waits in the outbox; roll up and prune the history. What fails is in the report."""
+        try:
+            told = self.deliver()
+            report.sinks += [told] if told is not None and (polled or told.error) else []
+        except DatabaseError as error:
+            report.sinks.append(SinkReport("outbox", f"The database cannot be used ({error})."))
+        try:
+            failed = history.keep_up(timezone.now(), conf.RETENTION)
+        except DatabaseError as error:
+            failed = f"the database cannot be used ({error})"
         if failed:
-            raise CommandError(f"The history: {failed}")
+            report.sinks.append(SinkReport("history", f"The history: {failed}"))
+
+    def deliver(self) -> SinkReport | None:
+        setting = conf.OUTBOX
+        bounds = outbox.Bounds(setting.megabytes * 1_000_000, timedelta(days=setting.days))
+        if self.sink is None:
+            outbox.drop(bounds)  # of what waits since there was one
+            return None
+        patience = Patience.SCHEDULE if self.by_schedule or self.loops else Patience.COMMAND
+        found = forwarding.deliver(self.sink, bounds, seconds=min(forwarding.SECONDS, self.pace / 2), patience=patience)
+        return telling.delivery(self.sink.name, found)
 
     def poll_in_loop(self) -> None:
         close_old_connections()
@@ -135,7 +149,7 @@ class Command(BaseCommand):
             self.stdout.flush()
 
     def say_report(self, report: RoundReport, paused: set[str]) -> None:
-        if self.verbosity < 1:
+        if self.verbosity < 1 or not (report.services or report.sinks):
             return
         if self.loops:
             self.stdout.write(f"{timezone.localtime():%Y-%m-%d %H:%M:%S}")
@@ -145,17 +159,7 @@ class Command(BaseCommand):
         width = max(len(row.name) for row in rows)
         for row in rows:
             state = self.style.SUCCESS("ok    ") if row.ok else self.style.ERROR("FAILED")
-            self.stdout.write(f"{row.name:<{width}}  {state}  {_details(row, row.name in paused)}".rstrip())
-
-    def say_missed(self, missed: Mapping[str, Missed]) -> None:
-        count = sum(one.count for one in missed.values())
-        first, last = min(one.first for one in missed.values()), max(one.last for one in missed.values())
-        names = ", ".join([*list(missed)[:5], *([f"and {len(missed) - 5} more"] if len(missed) > 5 else [])])
-        self.stderr.write(
-            f"Missed: {count} slot{'s' if count > 1 else ''} of {names}, from {timezone.localtime(first):%Y-%m-%d %H:%M} to"
-            f" {timezone.localtime(last):%Y-%m-%d %H:%M}: no collector ran then, or its rounds took too long. They are not made"
-            " up; nothing that the services count is lost."
-        )
+            self.stdout.write(f"{row.name:<{width}}  {state}  {telling.details(row, row.name in paused)}".rstrip())
 
     def say_nothing_to_do(self) -> None:
         if not Service.objects.exists():
@@ -206,34 +210,6 @@ def _wrong_settings() -> list[str]:
 
 _INFLUXDB = "monitoring.E014"
 _FATAL = {f"monitoring.{number}" for number in ("E001", "E017", "E018", "E020", "E021", "E040")}
-
-
-def _details(row: ServiceReport | SinkReport, paused: bool) -> str:
-    if isinstance(row, SinkReport):
-        return row.error
-    parts = []
-    if row.ok or row.endpoints:
-        requests = "- requests" if row.requests is None else f"{row.requests:,} requests"
-        parts.append(f"{row.endpoints:>4} endpoints  {requests:>16}  {row.duration:.3f} s")
-    if row.state:
-        parts.append(
-            ("still " if row.error and row.state != State.DOWN else "")
-            + row.state
-            + (f" since {timezone.localtime(row.since):%Y-%m-%d %H:%M}" if row.since else "")
-        )
-    parts += [text for text in (row.error, row.warning and f"Warning: {row.warning}") if text]
-    if paused:
-        parts.append("Paused; polled because it was named.")
-    return "  ".join(parts)
-
-
-def _failures(report: RoundReport) -> str:
-    def failed(rows: Sequence[ServiceReport | SinkReport], kind: str) -> str:
-        bad = [row for row in rows if not row.ok]
-        listed = "\n".join(f"  {row.name}: {row.error}" for row in bad)
-        return f"{len(bad)} of {len(rows)} {kind}{'s' if len(rows) > 1 else ''} failed:\n{listed}" if bad else ""
-
-    return "\n".join(text for text in (failed(report.services, "service"), failed(report.sinks, "sink")) if text)
 
 
 def _seconds(text: str) -> float:

@@ -1,0 +1,168 @@
+"""From the outbox to the sink: in order, at least once, by one collector at a time, and again later where it fails.
+
+Timestamps are fixed when a point is made, so a repeat overwrites what it repeats: that of a collector that was killed between a
+delivery and its acknowledgement, and that of lines which a server took after it was given up.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+
+from monitoring.collector import delivery, lease, outbox
+from monitoring.collector.delivery import Delivered
+from monitoring.collector.lease import Lease
+from monitoring.collector.outbox import Bounds
+from monitoring.collector.sinks.base import Connection, Failure, Fault, Sink
+from monitoring.models import OutboxState, waiting
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 5000
+"""Lines in one request: what InfluxDB's documentation recommends."""
+
+SMALLEST_BATCH = 100
+"""Fewer are not tried where a server is slow: it is not the number then."""
+
+QUICK = 0.5
+"""Seconds: a server that takes no longer for a batch may get a larger one."""
+
+SECONDS = 20.0
+"""How long a round delivers at most; the next one goes on with what waits."""
+
+FIRST_DELAY = 15.0
+LONGEST_DELAY = 300.0
+"""Seconds to the attempt after the first failure, doubled with each further one, and at most; less up to a half, by chance."""
+
+
+class Patience(enum.Enum):
+    """Who asks for a delivery, and so how long a failure before is respected."""
+
+    SCHEDULE = enum.auto()
+    """A tick: it comes again by itself, so it waits as long as the back-off says."""
+    COMMAND = enum.auto()
+    """Somebody who ran a command: waits only where the server asked for it."""
+    NOW = enum.auto()
+    """Somebody who asked for a delivery: waits for nothing."""
+
+
+@dataclass(slots=True)
+class Report:
+    """How a delivery went."""
+
+    delivered: int = 0
+    rejected: int = 0
+    dropped: int = 0
+    waiting: int = 0
+    """Points, when it ended."""
+    since: datetime | None = None
+    """When the oldest of these was polled."""
+    error: str = ""
+    """Why it failed, or why the attempt before failed, where it is not time for another one yet."""
+    retry_at: datetime | None = None
+    """When the next attempt is made; None where that is the next round."""
+    busy: bool = False
+    """Another collector delivers."""
+
+
+def deliver(sink: Sink, bounds: Bounds, *, seconds: float = SECONDS, patience: Patience = Patience.SCHEDULE) -> Report:
+    """Deliver what waits, as far as that can be done in this time. Raises DatabaseError; what the sink does is in the report."""
+    report = Report(dropped=outbox.drop(bounds))
+    state = lease.state()
+    now = timezone.now()
+    if not waiting().points:
+        return report
+    if state.address == sink.address and not _is_time(state, now, patience):
+        report.error, report.retry_at = state.error, state.retry_at
+    else:
+        with lease.taken() as mine:
+            if mine is None:
+                report.busy = True
+            else:
+                _deliver(sink, mine, report, time.monotonic() + seconds)
+    left = waiting()
+    report.waiting, report.since = left.points, left.since
+    return report
+
+
+def _is_time(state: OutboxState, now: datetime, patience: Patience) -> bool:
+    if state.retry_at is None or state.retry_at <= now or patience is Patience.NOW:
+        return True
+    if state.retry_at > now + timedelta(seconds=3600 + LONGEST_DELAY):
+        return True  # longer than anything asks for: the clock was set back
+    return patience is Patience.COMMAND and not state.asked_to_wait
+
+
+def _deliver(sink: Sink, mine: Lease, report: Report, ends: float) -> None:
+    state = lease.state()
+    if state.address != sink.address:
+        # What waits goes there too, so that what is older than that was never sent there.
+        mine.update(sink=sink.name, address=sink.address, since=waiting().since or timezone.now(), failures=0, failing_since=None)
+        state.batch_size = 0
+    size, requests_left = state.batch_size or BATCH_SIZE, delivery.MAX_REQUESTS
+    with sink.open() as connection:
+        careful = _Careful(connection, sink.name)
+        while True:
+            keys, lines = outbox.next_batch(size)
+            if not keys:
+                return
+            begun = time.monotonic()
+            done = delivery.deliver(careful, lines, size, requests_left, lambda: mine.renew() and time.monotonic() < ends)
+            requests_left = max(1, requests_left - done.requests + 1)
+            size = _next_size(size, done, time.monotonic() - begun)
+            if not outbox.acknowledge(mine, keys, done, 0 if size >= BATCH_SIZE else size):
+                report.busy = True  # this took so long that another collector went on
+                return
+            report.delivered += done.written
+            report.rejected += sum(len(one.lines) for one in done.refused)
+            if done.failure:
+                report.error, report.retry_at = done.failure.reason, _retry_later(mine, done.failure)
+                return
+            if time.monotonic() >= ends:
+                return
+
+
+class _Careful:
+    """A connection of which nothing is raised."""
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self._connection, self._name = connection, name
+
+    def send(self, lines: Sequence[str]) -> Failure | None:
+        try:
+            return self._connection.send(lines)
+        except Exception as error:
+            logger.exception("Writing to %s failed unexpectedly", self._name)
+            said = f"Writing to {self._name} failed unexpectedly ({type(error).__name__}: {error}); the log tells more."
+            return Failure(Fault.UNREACHABLE, said)
+
+
+def _next_size(size: int, done: Delivered, seconds: float) -> int:
+    """Half as many lines after a request that was too large or too slow; more again, a tenth at a time, where it was quick."""
+    if done.largest is not None:
+        return max(1, min(size, done.largest))
+    if done.failure is not None:
+        return max(min(SMALLEST_BATCH, size), size // 2) if done.failure.fault is Fault.SLOW else size
+    return min(BATCH_SIZE, size + size // 10 + 1) if seconds < QUICK else size
+
+
+def _retry_later(mine: Lease, failure: Failure) -> datetime:
+    """Note a failed attempt; when the next one is made."""
+    state, now = lease.state(), timezone.now()
+    delay = min(FIRST_DELAY * 2 ** min(state.failures, 10), LONGEST_DELAY) * random.uniform(0.5, 1)  # noqa: S311 (no secret)
+    at = now + timedelta(seconds=delay if failure.retry_after is None else failure.retry_after)
+    mine.update(
+        failures=state.failures + 1,
+        failing_since=state.failing_since or now,
+        error=failure.reason,
+        retry_at=at,
+        asked_to_wait=failure.retry_after is not None,
+    )
+    return at
