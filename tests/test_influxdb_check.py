@@ -53,6 +53,10 @@ def verdicts(found: dict[str, Finding]) -> list[Verdict]:
     return [found[what].verdict for what in WHATS]
 
 
+def unresolved(host: str, port: int) -> Any:
+    raise socket.gaierror
+
+
 def write_to(**resource: str) -> dict[str, Any]:
     return {"action": "write", "resource": {"type": "buckets", **resource}}
 
@@ -294,6 +298,7 @@ def test_victoria_metrics() -> None:
             Always(302, headers={"Location": "https://me:pass@sso.example/login?next=1"}),
             "redirects (302) to https://sso.example/login:",
         ),
+        (Always(301, headers={"Location": "https://influx.example/ping"}), "redirects (301) to https://influx.example: set"),
         (Always(301, headers={"Location": "/there"}), "/there: set INFLUXDB['URL'] to where InfluxDB itself answers"),
         (Always(302, headers={"Location": "http://[::1"}), "redirects (302): set"),
     ],
@@ -335,13 +340,16 @@ def test_a_path_that_belongs_there() -> None:
 def test_what_is_in_a_url_and_does_not_belong_there() -> None:
     with serving(Influx2()) as server:
         found = looked(server.url.replace("://", "://me:hunter22@"))
-        assert found["address"].text.endswith("(user name and password in INFLUXDB['URL'] are not sent)")
+        assert found["address"].text == (
+            f"InfluxDB 2.7.10 at {server.url} (user name and password in INFLUXDB['URL'] are not sent)"
+        )
         for url in ("://me:hunter22@", "://me:hunt/er22@", "://me:hunt?er22@", "://me:hunt#er22@"):
             texts = " ".join(one.text for one in looked(server.url.replace("://", url), timeout=2).values())
             assert "hunt" not in texts
             assert "er22" not in texts
         found = looked(server.url + "/?org=fleet")
         assert f"use the address alone, '{server.url}'" in found["address"].text
+    assert "0815" not in check(InfluxDB("http://me:4711/0815@influxdb", "", "", "b"), resolver=unresolved)[0].text
     assert verdicts(looked("http://"))[0] is WRONG
     assert verdicts(looked("http://h:99999999"))[0] is WRONG
 
@@ -397,10 +405,7 @@ def test_hosts_that_are_not_reached(serve: Callable[[Script], ScriptedServer]) -
     text = looked(f"https://127.0.0.1:{server.port}")["address"].text
     assert "is not accepted: self-signed certificate" in text
 
-    def resolver(host: str, port: int) -> Any:
-        raise socket.gaierror
-
-    found = check(InfluxDB("http://influxdb:8086", TOKEN, "o", "b"), resolver=resolver)
+    found = check(InfluxDB("http://influxdb:8086", TOKEN, "o", "b"), resolver=unresolved)
     assert found[0].text == "The host of http://influxdb:8086 is not known: check the host name in INFLUXDB['URL']."
 
 

@@ -45,7 +45,7 @@ def identify(server: Server) -> Identity:
     answers: list[Answer] = []
     for path, parameters in _PROBES:
         answer = server.get(path, parameters)
-        _refuse_answer(answer, server)
+        _refuse_answer(answer, server, path)
         found = _named(answer, path)
         if found and ((answer.status in (200, 204) and not answer.is_html) or answer.status in (401, 403)):
             return found
@@ -66,12 +66,12 @@ def _refuse_url(server: Server) -> None:
         raise WrongAddressError(f"INFLUXDB['URL'] holds a '?' or '#': use the address alone, {server.address!r}.")
 
 
-def _refuse_answer(answer: Answer, server: Server) -> None:
+def _refuse_answer(answer: Answer, server: Server, path: str) -> None:
     """What no InfluxDB says, whatever is asked."""
     if 300 <= answer.status < 400:
         location = answer.headers.get("Location", "")
         raise WrongAddressError(
-            f"{server.address} redirects ({answer.status}){_to(location, server)}: set INFLUXDB['URL'] to where InfluxDB itself"
+            f"{server.address} redirects ({answer.status}){_to(location, server, path)}: set INFLUXDB['URL'] to where InfluxDB itself"
             " answers; points are not sent after a redirect."
         )
     if answer.status == 400 and server.parts.scheme.lower() == "http" and re.search(rb"HTTPS (server|port)", answer.body[:2000]):
@@ -79,13 +79,13 @@ def _refuse_answer(answer: Answer, server: Server) -> None:
         raise WrongAddressError(f"{server.address} speaks TLS only: set INFLUXDB['URL'] to {secure!r}.")
 
 
-def _to(location: str, server: Server) -> str:
-    """Where a redirect leads, without what may be secret in it."""
+def _to(location: str, server: Server, path: str) -> str:
+    """Where a redirect leads, without what was asked for and what may be secret in it."""
     try:
         parts = urlsplit(urljoin(server.address + "/", location))
     except ValueError:
         return ""
-    return f" to {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path[:100]}" if location else ""
+    return f" to {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.removesuffix(path)[:100]}" if location else ""
 
 
 def _named(answer: Answer, path: str) -> Identity | None:
