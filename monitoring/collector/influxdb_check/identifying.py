@@ -71,8 +71,8 @@ def _refuse_answer(answer: Answer, server: Server, path: str) -> None:
     if 300 <= answer.status < 400:
         location = answer.headers.get("Location", "")
         raise WrongAddressError(
-            f"{server.address} redirects ({answer.status}){_to(location, server, path)}: set INFLUXDB['URL'] to where InfluxDB itself"
-            " answers; points are not sent after a redirect."
+            f"{server.address} redirects ({answer.status}){_to(location, server, path)}: set INFLUXDB['URL'] to where InfluxDB"
+            " itself answers; points are not sent after a redirect."
         )
     if answer.status == 400 and server.parts.scheme.lower() == "http" and re.search(rb"HTTPS (server|port)", answer.body[:2000]):
         secure = "https" + server.address[4:]
