@@ -14,7 +14,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from http.client import HTTPResponse
 from typing import Any
 
@@ -45,18 +45,6 @@ class StaleConnectionError(ConnectionError):
 def resolve(host: str, port: int) -> Sequence[Any]:
     """The system's look-up."""
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-
-
-def causes_of(error: BaseException) -> Iterator[BaseException]:
-    """The error and everything it came from: requests and urllib3 wrap the reason in arguments, attributes and causes."""
-    seen: list[BaseException] = []
-    waiting: list[object] = [error]
-    while waiting:
-        one = waiting.pop(0)
-        if isinstance(one, BaseException) and one not in seen:
-            seen.append(one)
-            yield one
-            waiting += [*one.args, getattr(one, "reason", None), one.__cause__, one.__context__]
 
 
 class _DeadlineReader(io.RawIOBase):

@@ -15,8 +15,8 @@ from urllib3 import BaseHTTPResponse
 from urllib3 import exceptions as urllib3_errors
 
 from monitoring import wire
-from monitoring.collector.connections import ForbiddenTargetError, StaleConnectionError, UnknownHostError, causes_of
-from monitoring.collector.transport import Session, TrustError
+from monitoring.collector.connections import ForbiddenTargetError, StaleConnectionError, UnknownHostError
+from monitoring.collector.transport import Session, TrustError, causes, read_body
 
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 """Bytes of a document that are read, decompressed. The document of 1,000 endpoints with full histograms has about 1 MB."""
@@ -24,7 +24,6 @@ MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 MAX_MESSAGE_LENGTH = 500
 """Characters of an error message; what a server sent is quoted in it."""
 
-_CHUNK = 64 * 1024
 _LARGE = 1024 * 1024
 _one_large_document = threading.Lock()  # what JSON takes for a moment is many times its size
 _TOO_LARGE = f"The document is larger than {MAX_DOCUMENT_BYTES // 1024 // 1024} MiB: is this the URL of a metrics document?"
@@ -64,7 +63,7 @@ def fetch(
         message = str(error)
     except Exception as error:  # noqa: BLE001 (whatever a server does ends as one instance's error)
         message = _explain(error, url, timeout)
-    raise FetchError(_presentable(message, token))
+    raise FetchError(presentable(message, token))
 
 
 def _fetch_anew(session: Session, url: str, timeout: float, token: str, seconds_per_unit: float) -> wire.MetricsDocument:
@@ -74,7 +73,7 @@ def _fetch_anew(session: Session, url: str, timeout: float, token: str, seconds_
         return _fetch(session, url, timeout, token, seconds_per_unit)
     except urllib3_errors.ProtocolError as error:
         remaining = timeout - (time.monotonic() - start)
-        if remaining <= 0 or not any(isinstance(one, StaleConnectionError) for one in causes_of(error)):
+        if remaining <= 0 or not any(isinstance(one, StaleConnectionError) for one in causes(error)):
             raise
     with session.fresh() as fresh:
         return _fetch(fresh, url, remaining, token, seconds_per_unit)
@@ -90,9 +89,9 @@ def _fetch(session: Session, url: str, timeout: float, token: str, seconds_per_u
         if response.status != HTTPStatus.OK:
             raise _UnreadableError(_explain_status(response, url, token))
         try:
-            body, whole = _read(response)
+            body, whole = read_body(response, MAX_DOCUMENT_BYTES)
         except urllib3_errors.HTTPError as error:
-            if any(isinstance(one, TimeoutError | urllib3_errors.TimeoutError) for one in causes_of(error)):
+            if any(isinstance(one, TimeoutError | urllib3_errors.TimeoutError) for one in causes(error)):
                 raise _UnreadableError(f"The document did not arrive whole within {timeout:g} s.") from None
             raise
         content_type = response.headers.get("Content-Type", "")
@@ -103,17 +102,6 @@ def _fetch(session: Session, url: str, timeout: float, token: str, seconds_per_u
             return wire.parse(body, seconds_per_unit)
     except wire.DocumentError as error:
         raise _UnreadableError(_explain_document(error, body, content_type) if whole else _TOO_LARGE) from None
-
-
-def _read(response: BaseHTTPResponse) -> tuple[bytearray, bool]:
-    """At most MAX_DOCUMENT_BYTES of the body, and whether that is all; decompressed piece by piece: no more is ever held."""
-    body = bytearray()
-    for piece in response.stream(_CHUNK, decode_content=True):
-        body += piece
-        if len(body) > MAX_DOCUMENT_BYTES:
-            del body[MAX_DOCUMENT_BYTES:]
-            return body, False
-    return body, True
 
 
 def _explain_status(response: BaseHTTPResponse, url: str, token: str) -> str:
@@ -148,10 +136,10 @@ def _explain_document(error: wire.DocumentError, body: bytearray, content_type: 
 
 
 def _explain(error: Exception, url: str, timeout: float) -> str:
-    causes = list(causes_of(error))
+    chain = list(causes(error))
 
     def first(*kinds: type[BaseException]) -> BaseException | None:
-        return next((one for one in causes if isinstance(one, kinds)), None)
+        return next((one for one in chain if isinstance(one, kinds)), None)
 
     if isinstance(error, ForbiddenTargetError):
         return (
@@ -182,14 +170,14 @@ def _explain(error: Exception, url: str, timeout: float) -> str:
     if first(urllib3_errors.DecodeError):
         return "The answer is not compressed as its Content-Encoding says."
     if first(http.client.HTTPException, urllib3_errors.ProtocolError, urllib3_errors.HeaderParsingError):
-        return f"The answer is not HTTP ({causes[-1]}): is the port right, and is it http, not https?"
+        return f"The answer is not HTTP ({chain[-1]}): is the port right, and is it http, not https?"
     failed = first(OSError)
     if isinstance(failed, OSError) and failed.strerror:
         return f"The host cannot be reached: {failed.strerror}."
     return f"The poll failed: {type(error).__name__}: {error}."
 
 
-def _presentable(message: str, token: str) -> str:
+def presentable(message: str, token: str) -> str:
     """One line of bounded length, without the token, which a server may have sent back."""
     if token:
         message = message.replace(token, "[token]")

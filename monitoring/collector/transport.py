@@ -10,7 +10,7 @@ import contextlib
 import os
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import certifi
@@ -26,6 +26,7 @@ try:
 except ImportError:  # Windows, which has no such limit
     resource = None  # type: ignore[assignment]
 
+_CHUNK = 64 * 1024
 _MAX_DESCRIPTORS = 16_384
 
 
@@ -119,6 +120,29 @@ class Session:
                 manager.pool_classes_by_scheme = {scheme: type("Pool", (parent,), {"ConnectionCls": kind})}
                 self._managers[scheme] = manager
             return self._managers[scheme]
+
+
+def read_body(response: BaseHTTPResponse, limit: int) -> tuple[bytearray, bool]:
+    """At most `limit` bytes of the body, and whether that is all; decompressed piece by piece: little more is ever held."""
+    body = bytearray()
+    for piece in response.stream(_CHUNK, decode_content=True):
+        body += piece
+        if len(body) > limit:
+            del body[limit:]
+            return body, False
+    return body, True
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and everything it came from: urllib3 wraps the reason in arguments, attributes and causes."""
+    seen: list[BaseException] = []
+    waiting: list[object] = [error]
+    while waiting:
+        one = waiting.pop(0)
+        if isinstance(one, BaseException) and one not in seen:
+            seen.append(one)
+            yield one
+            waiting += [*one.args, getattr(one, "reason", None), one.__cause__, one.__context__]
 
 
 def raise_descriptor_limit() -> None:

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, cast
 from urllib3 import Timeout
 from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
-from monitoring.collector.connections import StaleConnectionError, causes_of
-from monitoring.collector.transport import Session
+from monitoring.collector.connections import StaleConnectionError
+from monitoring.collector.transport import Session, causes
 from monitoring.targets import Targets
 
 MAX_ANSWER = 64 * 1024
@@ -58,7 +58,7 @@ class BoundedManager:
             return self._ask(self._session, method, url, headers, body, seconds)
         except ProtocolError as error:
             remaining = seconds - (time.monotonic() - start)
-            if remaining <= 0 or not any(isinstance(one, StaleConnectionError) for one in causes_of(error)):
+            if remaining <= 0 or not any(isinstance(one, StaleConnectionError) for one in causes(error)):
                 raise
         with self._session.fresh() as fresh:  # the same lines once more do no harm
             return self._ask(fresh, method, url, headers, body, remaining)

@@ -103,8 +103,8 @@ class Answers:
         """What it means that there was no answer, or none that can be read."""
         from urllib3.exceptions import ConnectTimeoutError, IncompleteRead, NewConnectionError, ReadTimeoutError
 
-        from monitoring.collector.connections import UnknownHostError, causes_of
-        from monitoring.collector.transport import TrustError
+        from monitoring.collector.connections import UnknownHostError
+        from monitoring.collector.transport import TrustError, causes
 
         if isinstance(error, UnknownHostError):
             return Failure(Fault.UNREACHABLE, f"The host of InfluxDB at {self.server} is not known: check INFLUXDB['URL'].")
@@ -119,15 +119,15 @@ class Answers:
                 Fault.UNREACHABLE,
                 f"InfluxDB at {self.server} cannot be reached ({reason}): is it running, and INFLUXDB['URL'] right?",
             )
-        causes = tuple(causes_of(error))
-        if any(isinstance(one, ConnectTimeoutError | ReadTimeoutError | TimeoutError) for one in causes):
+        chain = tuple(causes(error))
+        if any(isinstance(one, ConnectTimeoutError | ReadTimeoutError | TimeoutError) for one in chain):
             fault = Fault.UNREACHABLE if isinstance(error, ConnectTimeoutError) else Fault.SLOW
             return Failure(
                 fault,
                 f"InfluxDB at {self.server} did not answer within {self._target.timeout:g} seconds:"
                 " is it up, and INFLUXDB['URL'] right? Where it is only slow, set INFLUXDB['TIMEOUT'].",
             )
-        if any(isinstance(one, ConnectionError | IncompleteRead) for one in causes):
+        if any(isinstance(one, ConnectionError | IncompleteRead) for one in chain):
             return Failure(
                 Fault.UNREACHABLE,
                 f"InfluxDB at {self.server} ended the connection ({self._quote(error)}): see its log, and that of a proxy.",

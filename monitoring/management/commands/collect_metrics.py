@@ -19,6 +19,7 @@ from monitoring.collector.forwarding import Patience
 from monitoring.collector.polling import RoundReport, ServiceReport, SinkReport
 from monitoring.collector.transport import Session
 from monitoring.conf import conf
+from monitoring.management import checking
 from monitoring.models import Service
 
 SPREAD = 5.0
@@ -47,8 +48,16 @@ class Command(BaseCommand):
         parser.add_argument(
             "--every", type=_seconds, metavar="SECONDS", help="With --loop: poll at this pace, whatever the schedules say."
         )
+        parser.add_argument(
+            "--check",
+            action="store_true",
+            help="Only say whether InfluxDB's address, token, organisation and bucket are right; poll, write, remove nothing.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["check"]:
+            checking.check_influxdb(self, options, _wrong_settings)
+            return
         self.names: list[str] = options["service"] or []
         self.dry_run, self.loops, self.verbosity = options["dry_run"], options["loop"], options["verbosity"]
         self.by_schedule = options["due"] or (self.loops and options["every"] is None)
