@@ -114,10 +114,10 @@ def test_points_arrive_with_token_bucket_org_and_precision(receiver: Receiver) -
     sink(receiver.url).write(polled(2))
     ((path, headers, body),) = receiver.requests
     assert urlsplit(path).path == "/api/v2/write"
-    assert parse_qs(urlsplit(path).query) == {"org": ["my org"], "bucket": ["fleet"], "precision": ["us"]}
+    assert parse_qs(urlsplit(path).query) == {"org": ["my org"], "bucket": ["fleet"], "precision": ["ms"]}
     assert headers["Authorization"] == f"Token {TOKEN}"
     assert body.decode().splitlines()[1] == (
-        'monitoring_poll,instance=host1:80,service=shop up=0i,poll_duration=0.1,error="it refused" 1795305600000000'
+        'monitoring_poll,instance=host1:80,service=shop up=0i,poll_duration=0.1,error="it refused" 1795305600000'
     )
 
 
