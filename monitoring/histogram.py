@@ -64,15 +64,29 @@ def quantile(buckets: Mapping[int, int], q: float) -> float | None:
     A value in bucket (lo, hi] is reported as ``2*lo*hi/(lo+hi)``, the point with the smallest worst relative error: at most
     ``(hi-lo)/(hi+lo)``, 8.7 % at scale 2.
     """
+    found = quantile_buckets(buckets, (q,))
+    return midpoint(found[0]) if found else None
+
+
+def quantile_buckets(buckets: Mapping[int, int], qs: Iterable[float]) -> tuple[int, ...]:
+    """The buckets that such quantiles, ascending, lie in; empty where nothing was counted."""
     total = sum(buckets.values())
     if total <= 0:
-        return None
-    rank = max(1, math.ceil(q * total))
-    seen = 0
-    index = 0
-    for index in sorted(buckets):
-        seen += buckets[index]
-        if seen >= rank:
-            break
+        return ()
+    found, seen, index = [], 0, 0
+    ascending = iter(sorted(buckets))
+    for q in qs:
+        rank = math.ceil(q * total)
+        if seen < rank:
+            for index in ascending:
+                seen += buckets[index]
+                if seen >= rank:
+                    break
+        found.append(index)
+    return tuple(found)
+
+
+def midpoint(index: int) -> float:
+    """What stands for all durations of a bucket, in seconds."""
     low, high = lower_bound(index), upper_bound(index)
     return 2 * low * high / (low + high)

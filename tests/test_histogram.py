@@ -52,6 +52,16 @@ def test_merging_histograms_is_the_histogram_of_both(one, other):
     assert histogram.merge([of(one), of(other)]) == of(one + other)
 
 
+@given(
+    st.dictionaries(st.integers(histogram.MIN_INDEX, histogram.MAX_INDEX), st.integers(0, 50), max_size=20),
+    st.lists(st.floats(min_value=1e-9, max_value=1.0), max_size=5),
+)
+def test_quantiles_of_one_pass_are_those_of_the_nearest_ranks(buckets, qs):
+    values = [index for index in sorted(buckets) for _ in range(buckets[index])]
+    ranked = tuple(values[math.ceil(q * len(values)) - 1] for q in sorted(qs)) if values else ()
+    assert histogram.quantile_buckets(buckets, sorted(qs)) == ranked
+
+
 def test_nothing_counted_has_no_quantile():
     assert histogram.quantile({}, 0.95) is None
     assert histogram.quantile({3: 0}, 0.95) is None

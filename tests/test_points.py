@@ -10,12 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitoring import histogram
 from monitoring.collector import intervals, points
 from monitoring.collector.sinks.base import PolledInstance
+from monitoring.models import milliseconds
 from monitoring.wire import EndpointMetrics, MetricsDocument
+from tests import points_by_field
 
 NOW = datetime(2026, 11, 22, 9, 30, 0, 123456, tzinfo=timezone.utc)
-STAMP = "1795339800123456"
+STAMP = "1795339800123"
 
 
 def endpoint(method: str = "GET", route: str = "/process", **values: Any) -> EndpointMetrics:
@@ -142,7 +145,12 @@ def test_quantiles_only_where_there_is_a_histogram() -> None:
     assert set(parse(line)[2]) == names
 
 
-def test_timestamps_are_exact() -> None:
+@given(st.datetimes(timezones=st.sampled_from([timezone.utc, timezone(timedelta(hours=5, minutes=30))])))
+def test_timestamps_are_those_of_the_history(moment: datetime) -> None:
+    assert parse(points.lines(polled(polled_at=moment))[0])[3] == milliseconds(moment)
+
+
+def test_timestamps_know_time_zones() -> None:
     assert parse(points.lines(polled(polled_at=NOW))[0])[3] == int(STAMP)
     there = timezone(timedelta(hours=5, minutes=30))
     assert parse(points.lines(polled(polled_at=NOW.astimezone(there)))[0])[3] == int(STAMP)
@@ -214,7 +222,7 @@ NUMBERS = st.floats() | st.integers(0, 2**70)
     count=st.integers(0, 2**64),
     total=NUMBERS,
     longest=st.none() | st.floats(),
-    codes=st.dictionaries(st.integers(100, 999), st.integers()),
+    codes=st.dictionaries(st.integers(100, 999), st.integers(0, 2**70)),
 )
 def test_fields_keep_type_and_value(count: int, total: float, longest: float | None, codes: dict[int, int]) -> None:
     grown = intervals.EndpointInterval("GET", "/process", count, total, longest)
@@ -233,3 +241,31 @@ def test_all_endpoints_of_the_document_are_written() -> None:
     many = [endpoint(route=f"/{number}") for number in range(500)]
     found = points.lines(replace(polled(*many), error="the sum is odd"))
     assert len(found) == 501
+
+
+COUNTS = st.integers(0, 1000) | st.sampled_from([2**48, 2**63 - 1, 2**63, 2**70])
+SECONDS = st.floats() | st.integers(0, 2**70) | st.sampled_from([0.0, -0.0, 1e-320, 1e16, 1e300])
+CODES = st.dictionaries(st.integers(0, 999), COUNTS, max_size=5)
+BUCKETS = st.none() | st.dictionaries(st.integers(histogram.MIN_INDEX, histogram.MAX_INDEX), COUNTS, max_size=20)
+ROUTES = st.sampled_from(["/a", "/b c", "/c,d=e", "\\", "/\u00e9", "", "/items/<int:pk>/", "/\n"])
+METHODS = st.sampled_from(["GET", "POST", "_OTHER", ""])
+ENDPOINTS = st.lists(
+    st.builds(EndpointMetrics, METHODS, ROUTES, COUNTS, SECONDS, st.none() | SECONDS, CODES, BUCKETS), max_size=4
+)
+GROWN = st.lists(
+    st.builds(intervals.EndpointInterval, METHODS, ROUTES, COUNTS, SECONDS, st.none() | SECONDS, CODES, BUCKETS), max_size=4
+)
+
+
+@given(endpoints=ENDPOINTS, grown=st.none() | GROWN, service=ANY_TEXT, instance=ANY_TEXT, error=ANY_TEXT, seconds=SECONDS)
+def test_lines_are_those_of_the_plain_way(
+    endpoints: list[EndpointMetrics],
+    grown: list[intervals.EndpointInterval] | None,
+    service: str,
+    instance: str,
+    error: str,
+    seconds: float,
+) -> None:
+    interval = None if grown is None else interval_of(*grown)
+    one = polled(*endpoints, interval=interval, service=service, instance=instance, error=error, poll_duration=seconds)
+    assert points.lines(one) == points_by_field.lines(one)

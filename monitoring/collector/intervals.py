@@ -40,7 +40,7 @@ class EndpointInterval:
     @property
     def errors(self) -> int:
         """Answers with a status of 500 and above: the service's own failures."""
-        return sum(count for code, count in self.status_codes.items() if code >= 500)
+        return sum([count for code, count in self.status_codes.items() if code >= 500])
 
 
 @dataclass(frozen=True, slots=True)
