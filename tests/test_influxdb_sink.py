@@ -145,8 +145,8 @@ def test_an_answer_says_what_to_do(receiver: Receiver, answer: Answer, fault: Fa
     assert len(receiver.requests) == 1  # neither a retry nor a redirect that carries the token along
 
 
-def in_two_minutes() -> str:
-    return format_datetime(datetime.now(timezone.utc) + timedelta(seconds=120), usegmt=True)
+def in_half_an_hour() -> str:
+    return format_datetime(datetime.now(timezone.utc) + timedelta(seconds=1800), usegmt=True)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def in_two_minutes() -> str:
     [
         ("30", 30, 30),
         ("0", 0, 0),
-        (in_two_minutes(), 60, 121),
+        (in_half_an_hour(), 600, 1801),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
         ("9" * 400, 3600, 3600),
         ("soon", None, None),
