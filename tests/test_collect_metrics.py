@@ -15,8 +15,9 @@ from django.db import connection
 from django.utils import timezone
 
 from monitoring import wire
-from monitoring.models import Baseline, Collector, Service
+from monitoring.models import Baseline, Collector, Service, waiting
 from monitoring.wire import EndpointMetrics, MetricsDocument
+from tests.receiver import NO_CONTENT, running_receiver
 from tests.scripted import Script, ScriptedServer, answers
 
 pytestmark = pytest.mark.django_db
@@ -155,6 +156,7 @@ def test_a_wrong_setting_never_means_that_influxdb_is_silently_left_out(register
     assert "1 of 1 sink failed:\n  InfluxDB: " in message
     assert "monitoring.E014" in message
     assert polled() == {"shop"}
+    assert waiting().points == 2  # for when the setting is mended
 
 
 @pytest.mark.parametrize(
@@ -184,7 +186,51 @@ def test_influxdb_that_does_not_answer_is_a_failure_of_its_own(register: Registe
     settings.MONITORING = {"INFLUXDB": {"URL": "http://127.0.0.1:1", "TOKEN": "t", "ORG": "o", "BUCKET": "b"}}
     message = failure()
     assert message.startswith("1 of 1 sink failed:\n  InfluxDB: ")
+    assert "2 points wait since 20" in message
+    assert "The next attempt is due at " in message
     assert polled() == {"shop"}
+
+
+def test_points_that_waited_are_delivered_and_told(register: Register, settings: Any) -> None:
+    register("shop")
+    with running_receiver() as influxdb:
+        settings.MONITORING = {"INFLUXDB": {"URL": influxdb.url, "BUCKET": "b", "TIMEOUT": 30}}
+        influxdb.answers = [(503, {}, b"")]
+        assert "2 points wait" in failure()
+        influxdb.answers = [NO_CONTENT]
+        said = collect()
+        assert "InfluxDB  ok      4 points delivered." in said
+        assert influxdb.sizes == [2, 4]
+    assert waiting().points == 0
+
+
+def test_a_tick_without_a_service_that_is_due_delivers_what_waits(register: Register, settings: Any) -> None:
+    register("long-ago", schedule="0 0 29 2 *")
+    with running_receiver() as influxdb:
+        settings.MONITORING = {"INFLUXDB": {"URL": influxdb.url, "BUCKET": "b", "TIMEOUT": 30}}
+        influxdb.answers = [(503, {"Retry-After": "0"}, b"")]
+        failure("--service", "long-ago")
+        influxdb.answers = [NO_CONTENT]
+        assert collect("--due") == "No service is due now.\n"
+    assert waiting().points == 0
+
+
+def test_a_dry_run_delivers_nothing(register: Register, settings: Any) -> None:
+    register("shop")
+    with running_receiver() as influxdb:
+        settings.MONITORING = {"INFLUXDB": {"URL": influxdb.url, "BUCKET": "b"}}
+        collect("--dry-run")
+        assert influxdb.requests == []
+
+
+def test_refused_and_dropped_points_are_a_failure_that_is_told_once(register: Register, settings: Any) -> None:
+    register("shop")
+    with running_receiver() as influxdb:
+        settings.MONITORING = {"INFLUXDB": {"URL": influxdb.url, "BUCKET": "b", "TIMEOUT": 30}}
+        influxdb.judge = lambda lines: (400, {}, b"odd") if any("up=" in line for line in lines) else NO_CONTENT
+        assert "1 point was refused and set aside" in failure()
+        influxdb.judge = None
+        assert "FAILED" not in collect()
 
 
 def test_influxdb_without_its_client_says_what_to_install(

@@ -59,18 +59,24 @@ def delivery(name: str, found: forwarding.Report) -> SinkReport:
     """How a delivery to the sink of this name went."""
     said = [found.error] if found.error else []
     if found.rejected:
-        said.append(f"{found.rejected:,} points were refused and set aside: the admin shows them (Monitoring › Rejected points).")
+        said.append(
+            f"{_points(found.rejected, 'was', 'were')} refused and set aside: the admin shows them (Monitoring › Rejected points)."
+        )
     if found.dropped:
         said.append(
-            f"{found.dropped:,} points were dropped, as the outbox was full or they were too old (see the setting OUTBOX);"
+            f"{_points(found.dropped, 'was', 'were')} dropped, as the outbox was full or they were too old (see the setting OUTBOX);"
             " manage.py export_history writes what the history still has of them."
         )
     waits = ""
     if found.waiting and found.since:
-        waits = f"{found.waiting:,} points wait since {timezone.localtime(found.since):%Y-%m-%d %H:%M:%S}."
+        waits = f"{_points(found.waiting, 'waits', 'wait')} since {timezone.localtime(found.since):%Y-%m-%d %H:%M:%S}."
         if found.retry_at:
             waits += f" The next attempt is due at {timezone.localtime(found.retry_at):%H:%M:%S}."
     if said:
         return SinkReport(name, " ".join([*said, waits]).strip())
     busy = " Another collector delivers at this moment." if found.busy else ""
-    return SinkReport(name, "", f"{found.delivered:,} points delivered. {waits}{busy}".strip())
+    return SinkReport(name, "", f"{_points(found.delivered, 'delivered', 'delivered')}. {waits}{busy}".strip())
+
+
+def _points(number: int, singular: str, plural: str) -> str:
+    return f"{number:,} point {singular}" if number == 1 else f"{number:,} points {plural}"

@@ -70,6 +70,8 @@ class Command(BaseCommand):
         for problem in self.wrong:
             self.stderr.write(self.style.WARNING(problem))
         self.sink = sinks.configured(conf.INFLUXDB)
+        # A typing error in the setting costs no points: they wait until it is mended.
+        self.to_outbox = self.sink is not None or any(_INFLUXDB in problem for problem in self.wrong)
         transport.raise_descriptor_limit()
         self.pace = options["every"] or 60.0
         if not self.loops:
@@ -112,7 +114,7 @@ class Command(BaseCommand):
         tick.oldest_slot = selected.oldest_slot
         report = polling.poll_services(
             selected.services,
-            to_outbox=self.sink is not None,
+            to_outbox=self.to_outbox,
             session=self.session,
             spread=SPREAD if self.loops and self.by_schedule else 0.0,
             dry_run=self.dry_run,
