@@ -59,12 +59,11 @@ def delivery(name: str, found: forwarding.Report) -> SinkReport:
     """How a delivery to the sink of this name went."""
     said = [found.error] if found.error else []
     if found.rejected:
-        said.append(
-            f"{_points(found.rejected, 'was', 'were')} refused and set aside: the admin shows them (Monitoring › Rejected points)."
-        )
+        refused = _points(found.rejected, "was", "were")
+        said.append(f"{refused} refused and set aside: the admin shows them (Monitoring › Rejected points).")
     if found.dropped:
         said.append(
-            f"{_points(found.dropped, 'was', 'were')} dropped, as the outbox was full or they were too old (see the setting OUTBOX);"
+            f"{_points(found.dropped, 'was', 'were')} dropped: the outbox was full, or they were too old (see the setting OUTBOX)."
             " manage.py export_history writes what the history still has of them."
         )
     waits = ""
