@@ -143,6 +143,11 @@ def format_time(moment: float) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{microseconds:06d}Z"
 
 
+def plain_id(identifier: str) -> str:
+    """An id without dashes, in lower case: ids that are the same are equal in it, however they are spelled."""
+    return identifier.replace("-", "").lower()
+
+
 def one_line(text: str) -> str:
     """The text without anything that could break the line: such characters are percent-encoded."""
     if text.isprintable():  # the usual case, and fast
