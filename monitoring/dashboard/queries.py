@@ -22,6 +22,7 @@ from monitoring.dashboard.windows import Part, Window
 from monitoring.models import Availability, Collector, EndpointInterval, Instance, Service
 
 MAX_RESTARTS = 100
+_MAX_NAMES = 200
 
 
 def fleet(window: Window, now: datetime) -> Fleet:
@@ -64,6 +65,12 @@ def service(pk: int, window: Window, now: datetime) -> ServicePage | None:
         idle_endpoints=idle,
         documents_since=packed.since or read.packed.since,
     )
+
+
+def service_keys(names: Iterable[str]) -> dict[str, int]:
+    """The primary keys of those of these services that are registered; of very many names, of the first ones."""
+    asked = list(dict.fromkeys(names))[:_MAX_NAMES]
+    return dict(Service.objects.filter(name__in=asked).values_list("name", "pk"))
 
 
 def _service_row(service: Service, read: Read, now: datetime) -> ServiceRow:

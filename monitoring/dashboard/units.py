@@ -6,7 +6,7 @@ What is not known is a dash. A share is never rounded to "none" or to "all" wher
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 Unit = Callable[[float | None], str]
 
@@ -77,3 +77,14 @@ def ago(moment: datetime | None, now: datetime) -> str:
     if moment is None:
         return "never"
     return "just now" if now - moment < timedelta(seconds=2) else f"{span(now - moment)} ago"
+
+
+def moment(seconds: float | None) -> datetime | None:
+    """Seconds since the epoch, in UTC."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
+
+
+def clock(at: datetime) -> str:
+    """The time of day, to the millisecond where it is known that well: stamps of whole seconds stay such."""
+    text = at.strftime("%H:%M:%S")
+    return f"{text}.{at.microsecond // 1000:03}" if at.microsecond else text

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from django import template
+from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from monitoring.dashboard import charts, units
@@ -19,12 +20,20 @@ register.filter("duration", units.duration)
 register.filter("percent", units.percent)
 register.filter("number", units.number)
 register.filter("ago", units.ago)
+register.filter("moment", units.moment)
+register.simple_tag(charts.bar, name="bar")
 
 
 @register.filter
 def elevated(share: float | None) -> bool:
     """Whether a share of errors is one to look at."""
     return share is not None and share >= FAILING_SHARE
+
+
+@register.filter
+def clock(seconds: float) -> str:
+    """Of seconds since the epoch, the time of day in the project's time zone."""
+    return units.clock(timezone.localtime(units.moment(seconds)))
 
 
 @register.simple_tag
