@@ -221,15 +221,22 @@ def test_the_latest_of_all_files_the_newest_first(tmp_path: Path) -> None:
 def test_the_latest_that_are_wanted(tmp_path: Path) -> None:
     lines = [line(number + 1, moment=NOW + number, status=500 if number % 1000 == 0 else 200) for number in range(10_000)]
     log = write(tmp_path / "shop.log", *lines)
-    found = latest([log], 5, lambda one: one.status >= 500, Limits(block=4096))
+    found = latest([log], 5, only_failed=True, limits=Limits(block=4096))
     assert [one.moment - NOW for one in found.lines] == [9000, 8000, 7000, 6000, 5000]
-    assert len(latest([log], 50, lambda one: one.status >= 500).lines) == 10
-    assert latest([log], 50, lambda one: False).lines == ()
+    assert len(latest([log], 50, "shop", only_failed=True).lines) == 10
+    assert latest([log], 50, "nobody").lines == ()
+
+
+@pytest.mark.parametrize("written", [text_line, json_line])
+def test_every_failure_is_among_the_failed(tmp_path: Path, written: Callable[..., str]) -> None:
+    lines = [line(number, status=number, path='/Status: 200"status":200}') for number in (0, 99, 200, 404, 499, 500, 599, 1500)]
+    (tmp_path / "shop.log").write_text("".join(map(written, lines)))
+    assert [one.status for one in latest([f"{tmp_path}/shop.log"], 50, only_failed=True).lines] == [1500, 599, 500]
 
 
 def test_the_latest_within_bounds(tmp_path: Path) -> None:
     log = write(tmp_path / "shop.log", *(line(number + 1, moment=NOW + number) for number in range(5_000)))
-    found = latest([log], 50, lambda one: False, Limits(read=100_000, block=4096))
+    found = latest([log], 50, "nobody", limits=Limits(read=100_000, block=4096))
     assert found.limit is Limit.READ
     assert found.back_to is not None
     found = latest([log], 50, clock=clock_of(*[0.0] * 12, 2.0))

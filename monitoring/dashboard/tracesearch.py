@@ -17,7 +17,11 @@ from monitoring.dashboard import tracefiles
 from monitoring.dashboard.tracefiles import Block, LogFile, Trouble
 from monitoring.tracelines import TraceLine, TraceLineError, one_line, parse_line, plain_id
 
+FAILED = 500
+"""From this status on a request failed."""
+
 _TRACE_ID = re.compile(r"(?<![0-9a-f])(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32})(?![0-9a-f])", re.IGNORECASE)
+_SURELY_ANSWERED = re.compile(rb"(?:Status: |\"status\":)[1-4][0-9][0-9]}?\n")  # not failed, as is seen without parsing the line
 _LAST_MOMENT = 250e9  # in the year 9892: later ones are no datetime in every time zone
 _LOOKED_THROUGH = 4_000  # characters of what somebody pasted
 
@@ -103,11 +107,12 @@ def of_trace(
 def latest(
     patterns: Sequence[str],
     count: int,
-    wanted: Callable[[TraceLine], bool] = lambda line: True,
+    service_name: str = "",
+    only_failed: bool = False,
     limits: Limits | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Found:
-    """The latest lines that are wanted, the newest first. Lines of a file are taken to stand in the order of their stamps."""
+    """The latest lines, the newest first. Lines of a file are taken to stand in the order of their stamps."""
     reading = _Reading(patterns, limits or Limits(block=128 * 1024), clock)
     # A heap with the oldest first. Within a second nobody knows an order: there each file gives its last line, then the next.
     kept: list[tuple[float, int, int, TraceLine]] = []
@@ -115,10 +120,10 @@ def latest(
     for block in reading.blocks():
         taken = 0
         for raw in _lines(block):
-            line = _read(raw)
+            line = None if only_failed and _SURELY_ANSWERED.search(raw, max(0, len(raw) - 24)) else _read(raw)
             if line is not None and len(kept) == count and line.moment < kept[0][0]:
                 break
-            if line is not None and wanted(line):
+            if line is not None and service_name in ("", line.service_name) and (not only_failed or line.status >= FAILED):
                 number -= 1
                 (heapq.heappush if len(kept) < count else heapq.heappushpop)(kept, (line.moment, -taken, number, line))
                 taken += 1

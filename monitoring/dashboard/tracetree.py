@@ -11,10 +11,8 @@ import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from monitoring.dashboard.tracesearch import FAILED
 from monitoring.tracelines import TraceLine, plain_id
-
-FAILED = 500
-"""From this status on a request failed."""
 
 _SHORT = 16  # digits of a W3C span id: by so many a UUID is known to services that speak W3C alone
 _LEAST_WIDTH = 0.4  # of a bar, so that it is seen

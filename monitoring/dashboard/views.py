@@ -21,7 +21,6 @@ from monitoring.conf import conf
 from monitoring.dashboard import queries, tracefiles, tracesearch, tracetree
 from monitoring.dashboard.tables import ENDPOINTS, SERVICES
 from monitoring.dashboard.windows import DEFAULT, WINDOWS
-from monitoring.tracelines import TraceLine
 
 LATEST = 50
 """Requests on the page of traces."""
@@ -118,11 +117,7 @@ def _trace(trace_id: str) -> tuple[str, dict[str, Any]]:
 def _latest_requests(request: HttpRequest) -> tuple[str, dict[str, Any]]:
     only_failed = _chosen(request, "only", {"failed": True}, False)
     service_name = request.GET.get("service", "")
-
-    def wanted(line: TraceLine) -> bool:
-        return service_name in ("", line.service_name) and (not only_failed or line.status >= tracetree.FAILED)
-
-    found = tracesearch.latest(conf.TRACE_LOGS, LATEST, wanted)
+    found = tracesearch.latest(conf.TRACE_LOGS, LATEST, service_name, only_failed)
     return "monitoring/traces.html", {"found": found, "only_failed": only_failed, "service_name": service_name}
 
 
