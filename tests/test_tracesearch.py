@@ -60,6 +60,11 @@ def test_every_spelling_is_found_in_both_forms(tmp_path: Path, written: Callable
     assert found.searched[0].back_to == NOW
 
 
+def test_a_line_that_names_its_trace_twice_is_found_once(tmp_path: Path) -> None:
+    log = write(tmp_path / "shop.log", line(path=f"/{TRACE}/{TRACE}"))
+    assert len(of_trace([log], TRACE).lines) == 1
+
+
 def test_every_line_of_the_gin_services_is_found_by_its_trace_id() -> None:
     texts = [text for path in SAMPLES.glob("*.log") for text in path.read_text().splitlines()]
     assert len(texts) == 80
@@ -183,7 +188,7 @@ def test_time_runs_out_within_a_block_of_nothing_but_candidates(tmp_path: Path) 
 
 
 def test_a_gzip_file_counts_unpacked(tmp_path: Path) -> None:
-    (tmp_path / "bomb.log.gz").write_bytes(gzip.compress(b"a\n" * 5_000_000))
+    (tmp_path / "bomb.log.gz").write_bytes(gzip.compress(text_line(line(trace_id=OTHER)).encode() * 50_000))
     found = of_trace([f"{tmp_path}/*.gz"], TRACE, Limits(read=1_000_000, block=100_000))
     assert found.limit is Limit.READ
     assert found.read < 1_300_000

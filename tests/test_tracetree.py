@@ -74,6 +74,11 @@ def test_a_parent_of_nothing_but_zeros_is_none() -> None:
     assert places(built(line(1)._replace(parent_span_id="0" * 16))) == [Place.ROOT]
 
 
+def test_a_request_without_an_id_is_nobodys_caller() -> None:
+    trace = built(line(0), line(1), line(0)._replace(span_id="0" * 16, path="/other"))
+    assert places(trace) == [Place.ROOT] * 3
+
+
 def test_a_request_whose_caller_is_not_there() -> None:
     trace = built(line(2, 1), line(3, 2), line(9, 8))
     assert sorted(shape(trace)) == [(2, 0), (3, 1), (9, 0)]
