@@ -203,6 +203,7 @@ def test_a_file_that_cannot_be_read_is_said_and_costs_no_other(tmp_path: Path) -
     found = of_trace([f"{tmp_path}/*.log", f"{tmp_path}/no/*.log"], TRACE)
     assert len(found.lines) == 1
     assert {os.path.basename(trouble.path) for trouble in found.troubles} == {"bad.log", "*.log"}
+    assert names(found) == ["good.log"]
 
 
 def test_without_a_pattern_nothing_is_searched() -> None:

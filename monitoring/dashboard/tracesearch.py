@@ -198,7 +198,9 @@ class _Reading:
     def found(self, lines: Sequence[TraceLine]) -> Found:
         left = [moment for moment in (self.unread, self._in_hand) if moment is not None] if self.limit else []
         back_to = max(left, default=None)
-        return Found(tuple(lines), tuple(self._searched), tuple(self._troubles), self.limit, back_to, self._read)
+        troubled = {trouble.path for trouble in self._troubles}
+        searched = tuple(one for one in self._searched if one.read or one.path not in troubled)
+        return Found(tuple(lines), searched, tuple(self._troubles), self.limit, back_to, self._read)
 
 
 def _lines(data: bytes) -> Iterator[bytes]:
