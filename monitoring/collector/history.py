@@ -45,6 +45,16 @@ def lengths(retention: Retention) -> dict[Resolution, int]:
     }
 
 
+def explain(error: Exception) -> str:
+    """The words of an error of the database, and what to do where these say it."""
+    said = f"{type(error).__name__}: {error}"
+    if "disk is full" in said or "No space left on device" in said:
+        return f"{said}: make room on the disk of the database"
+    if "disk I/O error" in said:  # SQLite's words where there is no room to open a database in WAL mode, too
+        return f"{said}: make room on the disk of the database if it is full, else see the system's log"
+    return said
+
+
 def keep_up(now: datetime, retention: Retention) -> str:
     """Roll up and prune what is due. An empty string, or what failed: it comes again in the next round."""
     failed = rollups.keep_up(milliseconds(now), lengths(retention))

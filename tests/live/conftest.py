@@ -9,6 +9,7 @@ from django.test import Client
 
 from tests.live import browsing, servers
 from tests.live.postgresql import PostgreSQL, postgresql_server
+from tests.receiver import Receiver, running_receiver
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +57,9 @@ def page(browser: Any, live_server: Any) -> Iterator[Any]:
     yield page
     assert page.complaints == []
     context.close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with running_receiver() as server:
+        yield server
