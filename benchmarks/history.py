@@ -92,8 +92,9 @@ def fill(services: int, endpoints: int, share: float, until: datetime = NOW) -> 
                         [rows.EndpointRow(*where, *made[(picked + 13 * index) % POOL], key) for index, key in enumerate(keys)]
                     )
         print(f"{resolution.name.lower():12} {steps * services * (endpoints + 2):>12,} rows", flush=True)
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     print(f"filled in {time.perf_counter() - start:.0f} s")
 
 

@@ -19,6 +19,7 @@ from monitoring.collector import backfill
 from monitoring.collector.backfill import Window
 from monitoring.collector.sending import Sender
 from monitoring.models import Resolution, Service, milliseconds
+from tests.live.postgresql import needs_postgresql
 from tests.live.servers import Influxd, VictoriaMetrics, requires, wait_for
 from tests.test_backfill import InfluxDB
 from tests.test_rollups import FOREVER, Shop, at, keep
@@ -114,7 +115,7 @@ def test_victoria_metrics_gives_everything_back(victoria_metrics: VictoriaMetric
 SETTINGS = """
 from tests.settings import *
 
-DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": {database!r}}}}}
+DATABASES = {{"default": {database!r}}}
 MONITORING = {{"INFLUXDB": {{"URL": {url!r}, "BUCKET": os.environ.get("BUCKET", "none"), "TIMEOUT": 30}}}}
 """
 FILL = """
@@ -129,12 +130,11 @@ fill(3, 8, 0.08, datetime.now(timezone.utc))
 class Monitor:
     """A project with a database of its own and a history in it, and the command as a process."""
 
-    def __init__(self, folder: Path, url: str) -> None:
-        text = "import os" + SETTINGS.format(database=str(folder / "monitor.sqlite3"), url=url)
-        (folder / "export_settings.py").write_text(text)
+    def __init__(self, folder: Path, url: str, database: dict[str, object]) -> None:
+        (folder / "export_settings.py").write_text("import os" + SETTINGS.format(database=database, url=url))
         paths = os.pathsep.join([str(folder), str(ROOT)])
         self.env = {**os.environ, "DJANGO_SETTINGS_MODULE": "export_settings", "PYTHONPATH": paths}
-        subprocess.run([sys.executable, "-c", FILL], env=self.env, check=True, capture_output=True, timeout=300)
+        subprocess.run([sys.executable, "-c", FILL], env=self.env, check=True, timeout=300)
 
     def export(self, bucket: str, *arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-u", "-m", "django", "export_history", "--since=800d", *arguments]
@@ -143,8 +143,17 @@ class Monitor:
 
 
 @requires("influxd")
-def test_killed_in_the_middle_the_same_command_goes_on(influxd: Influxd, tmp_path: Path) -> None:
-    monitor = Monitor(tmp_path, influxd.url)
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=needs_postgresql)])
+def test_killed_in_the_middle_the_same_command_goes_on(
+    kind: str, influxd: Influxd, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    database: dict[str, object] = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "monitor.sqlite3")}
+    if kind == "postgresql":
+        server = request.getfixturevalue("postgresql")
+        name = f"export_{uuid4().hex}"
+        server.create_database(name)
+        database = server.settings(name)
+    monitor = Monitor(tmp_path, influxd.url, database)
     at_once, in_parts = (f"fleet-{uuid4()}" for _ in range(2))
     for bucket in (at_once, in_parts):
         influxd.create_database(bucket)

@@ -229,9 +229,7 @@ def test_the_demo_itself_is_shown(influxd: Influxd, tmp_path: Path) -> None:
         return result(influxd, name, filled(query.text, now - 600_000, now, 60_000, {"service": service, "path": ".*"}))
 
     with running(command, tmp_path / "demo.log", cwd=FOLDER.parent, env=environment):
-        wait_for(
-            lambda: ask("collector", "Polls (stat) A").get(POLL + "count", [0])[0] >= 4 * 4, 90, "four polls of four services"
-        )
+        wait_for(lambda: ask("collector", "Polls (stat) A").get(POLL + "sum", [0])[0] >= 4 * 4, 90, "four polls of four services")
     assert sorted(ask("service", "$service")[POLL + "value"]) == sorted(SERVICES)
     for service in SERVICES:
         answer = influxd._query(f'SELECT "count", "interval_count" FROM "{service}" GROUP BY "path"', db=name)

@@ -96,12 +96,12 @@ def test_influxd_gives_every_field_and_name_back(influxd: Influxd) -> None:
     for name in HOSTILE:
         row = polls[points._unambiguous(name)]
         assert row["error"] == points._printable(" ".join(name.split()))
-        assert (row["up"], row["poll_duration"]) == (0 if name else 1, 0.25)
+        assert (row["up"], row["polls"], row["failures"], row["poll_duration"]) == (0, 1, 1, 0.25)
     types = {row["fieldKey"]: row["fieldType"] for row in influxd.select(database, "SHOW FIELD KEYS FROM plain")}
     integers = {"count", "interval_count", "interval_errors", "interval_200", "200", "404"}
     assert types == {field: "integer" if field in integers else "float" for field in expected_fields()}
     types = {row["fieldKey"]: row["fieldType"] for row in influxd.select(database, "SHOW FIELD KEYS FROM monitoring_poll")}
-    assert types == {"up": "integer", "poll_duration": "float", "error": "string"}
+    assert types == {"up": "integer", "polls": "integer", "failures": "integer", "poll_duration": "float", "error": "string"}
 
 
 def unescaped_measurement(name: str) -> str:
@@ -153,7 +153,7 @@ def test_victoria_metrics_gives_every_field_and_name_back(victoria_metrics: Vict
     write_points(InfluxDB(victoria_metrics.url, "", "", "fleet"), polled(HOSTILE, moment, instance))
 
     wanted = expected_fields()
-    every = len(HOSTILE) * (len(wanted) + 3)
+    every = len(HOSTILE) * (len(wanted) + 5)
     selector = f'{{instance="{instance}"}}'
     found = wait_for(
         lambda: series if len(series := victoria_metrics.series(selector)) == every else None,
@@ -170,3 +170,4 @@ def test_victoria_metrics_gives_every_field_and_name_back(victoria_metrics: Vict
             assert values[f"{unescaped_measurement(name)}_{field}", route, None] == [pytest.approx(value, rel=1e-12)]
         assert values["monitoring_poll_up", None, route] == [0]
         assert values["monitoring_poll_poll_duration", None, route] == [0.25]
+        assert values["monitoring_poll_polls", None, route] == values["monitoring_poll_failures", None, route] == [1]
