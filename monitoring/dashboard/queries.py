@@ -13,15 +13,29 @@ from django.db.models import Q, Sum
 
 from monitoring import histogram, packing
 from monitoring.dashboard import figures as numbers
+from monitoring.dashboard import outbox as delivering
 from monitoring.dashboard import reading
 from monitoring.dashboard.conditions import Condition, judge, judge_instance
 from monitoring.dashboard.figures import Piece
+from monitoring.dashboard.outbox import OutboxRow, Rejected
 from monitoring.dashboard.reading import Packed, Read, piece_of, read_intervals, rows_of, summed
 from monitoring.dashboard.rows import CollectorRow, EndpointRow, Fleet, InstanceRow, ServicePage, ServiceRow
 from monitoring.dashboard.windows import Part, Window
-from monitoring.models import Availability, Collector, EndpointInterval, Instance, Service
+from monitoring.models import (
+    Availability,
+    Collector,
+    EndpointInterval,
+    Instance,
+    OutboxState,
+    RejectedPoints,
+    Service,
+    waiting,
+)
 
 MAX_RESTARTS = 100
+
+MAX_REJECTED_ROWS = 1000
+"""Rows whose points are added up: a page does not wait for more."""
 
 
 def fleet(window: Window, now: datetime) -> Fleet:
@@ -43,6 +57,12 @@ def fleet(window: Window, now: datetime) -> Fleet:
         documents_since=read.packed.since,
         collector=_collector(now),
     )
+
+
+def outbox(configured: bool, now: datetime) -> OutboxRow | None:
+    """How points get on to InfluxDB; None where it is not in use. `configured`: whether it is in the settings."""
+    state = OutboxState.objects.filter(pk=OutboxState.ONLY).first() or OutboxState()
+    return delivering.row(state, waiting(), _rejected(), configured, now)
 
 
 def service(pk: int, window: Window, now: datetime) -> ServicePage | None:
@@ -98,6 +118,16 @@ def _collector(now: datetime) -> CollectorRow | None:
     last = collectors[0]
     alive = any(one.is_alive(now) for one in collectors)
     return CollectorRow(last.host, last.mode, alive, last.ticked_at, last.duration, last.behind, last.error, len(collectors) - 1)
+
+
+def _rejected() -> Rejected:
+    """What was refused and is set aside."""
+    last = RejectedPoints.objects.order_by("-pk").defer("lines").first()
+    if last is None:
+        return Rejected()
+    numbers_of = RejectedPoints.objects.order_by("-pk").values_list("points", flat=True)[: MAX_REJECTED_ROWS + 1]
+    found = list(numbers_of)
+    return Rejected(sum(found[:MAX_REJECTED_ROWS]), len(found) > MAX_REJECTED_ROWS, last.rejected_at, last.words)
 
 
 def _restarts(service: Service, window: Window, now: datetime) -> tuple[datetime, ...]:

@@ -1,4 +1,4 @@
-"""Numbers as people read them: three digits that matter, and the unit. Pure.
+"""Numbers as people read them: three digits that matter, and the unit; ages and times. Pure.
 
 What is not known is a dash. A share is never rounded to "none" or to "all" where it is neither.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+
+from django.utils import formats, timezone
 
 Unit = Callable[[float | None], str]
 
@@ -77,3 +79,11 @@ def ago(moment: datetime | None, now: datetime) -> str:
     if moment is None:
         return "never"
     return "just now" if now - moment < timedelta(seconds=2) else f"{span(now - moment)} ago"
+
+
+def clock(moment: datetime | None, now: datetime) -> str:
+    """When something was, to the minute, in the current time zone; with the day where that is not today's."""
+    if moment is None:
+        return UNKNOWN
+    local = timezone.localtime(moment)
+    return formats.date_format(local, "H:i" if local.date() == timezone.localtime(now).date() else "j M H:i")
