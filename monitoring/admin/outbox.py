@@ -52,10 +52,10 @@ class OutboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """One page, whether there is a row yet or not."""
 
     change_form_template = "monitoring/admin/outbox.html"
-    readonly_fields = ["waits", "room", "goes_to", "why", "failing", "next_attempt", "last_delivery", "dropped_ever", "refused"]
+    readonly_fields = ["waits", "room", "goes_to", "failing", "next_attempt", "last_delivery", "dropped_ever", "refused"]
     fieldsets = [
         ("What waits", {"fields": ["waits", "room"]}),
-        ("Delivery", {"fields": ["goes_to", "why", "failing", "next_attempt", "last_delivery"]}),
+        ("Delivery", {"fields": ["goes_to", "failing", "next_attempt", "last_delivery"]}),
         ("What InfluxDB did not get", {"fields": ["dropped_ever", "refused"]}),
     ]
 
@@ -99,8 +99,8 @@ class OutboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             "title": "Outbox",
             "subtitle": None,
             "headline": found.headline(now) if found else "InfluxDB is not in use, and nothing waits",
-            "bad": found is not None and found.delivery in (Delivery.FAILING, Delivery.UNATTENDED, Delivery.UNSET),
-            "error": found.error if found and found.delivery is Delivery.FAILING else "",
+            "bad": found is not None and (found.bad or found.delivery is Delivery.UNSET),
+            "error": found.error if found and found.waiting.points else "",
             "not_usable": not_usable(),
             "deliver_url": self._url("deliver") if self.may_deliver(request) else None,
         }
@@ -130,13 +130,9 @@ class OutboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             return f"{sink.address} from the next delivery on; to {state.address} so far"
         return sink.address + (f", since {stamp(state.since)}" if state.since else "")
 
-    @admin.display(description="last error")
-    def why(self, state: OutboxState) -> str:
-        return state.error or "–"
-
-    @admin.display(description="failures in a row")
+    @admin.display(description="failed")
     def failing(self, state: OutboxState) -> str:
-        return f"{state.failures:,}, since {_moment(state.failing_since)}" if state.failures else "–"
+        return f"{state.failures:,} times in a row, since {_moment(state.failing_since)}" if state.failures else "–"
 
     @admin.display(description="next attempt")
     def next_attempt(self, state: OutboxState) -> str:

@@ -46,6 +46,9 @@ class RejectedPointsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         found: QuerySet[RejectedPoints] = super().get_queryset(request).defer("lines")
         return found
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Rejected points", **(extra_context or {})})
+
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:

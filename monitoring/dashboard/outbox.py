@@ -61,6 +61,11 @@ class OutboxRow:
     dropped_at: datetime | None
     rejected: Rejected
 
+    @property
+    def bad(self) -> bool:
+        """Whether somebody has to do something for these points."""
+        return self.delivery in (Delivery.FAILING, Delivery.UNATTENDED)
+
     def headline(self, now: datetime) -> str:
         """How delivering goes, in one sentence without its full stop."""
         waits = f"{count(self.waiting.points)} wait{'s' if self.waiting.points == 1 else ''}"

@@ -36,6 +36,7 @@ def outbox_lines(found: OutboxRow, now: datetime, outbox_url: str | None, reject
     """How points get on to InfluxDB: a warning for each thing that is wrong, else a line that all is well."""
     return {
         "outbox": found,
+        "bad": found.bad,
         "headline": found.headline(now),
         "next_attempt": found.next_attempt(now),
         "dropped_lately": found.dropped_lately(now),
