@@ -156,13 +156,27 @@ def test_the_outbox_is_linked_for_those_who_may_see_it(fleet: Any) -> None:
     assert '<a href="/admin/monitoring/outboxstate/">' in fleet()
 
 
+def test_what_is_too_much_to_be_counted_is_about_right(fleet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitoring.dashboard.queries.MAX_WAITING_ROWS", 1500)
+    wait(rows=1500, hours=1)
+    assert "30,000 points wait for InfluxDB since" in fleet()
+    wait(rows=13, points=20, minutes=10)
+    (said,) = lines_of(fleet(), "banner")
+    assert said.startswith("About 30,000 points wait for InfluxDB since ")
+    assert "(1 h)" in said
+    wait(points=1000, rows=1000)
+    assert "About 1,300,000 points wait" in fleet()
+    WaitingPoints.objects.filter(points=20).delete()
+    assert "1,000,000 points wait" in fleet()
+
+
 @pytest.mark.parametrize("rows", [1, 3000])
-def test_it_takes_four_queries_at_most_however_much_waits(rows: int, django_assert_num_queries: Any) -> None:
+def test_it_takes_six_queries_at_most_however_much_waits(rows: int, django_assert_num_queries: Any) -> None:
     wait(rows=rows, hours=1)
     RejectedPoints.objects.bulk_create(
         RejectedPoints(rejected_at=NOW, words="x", points=1, lines=pack_lines(["a"])) for _ in range(rows)
     )
-    with django_assert_num_queries(4) as captured:
+    with django_assert_num_queries(6) as captured:
         found = queries.outbox(True, timezone.now())
     assert found is not None
     assert found.delivery is Delivery.UNATTENDED

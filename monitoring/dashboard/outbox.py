@@ -50,6 +50,8 @@ class OutboxRow:
 
     delivery: Delivery
     waiting: Waiting
+    about: bool
+    """So much waits that it was not counted to the last point."""
     failing_since: datetime | None
     error: str
     """Why the last attempt failed; empty where it did not."""
@@ -68,14 +70,15 @@ class OutboxRow:
 
     def headline(self, now: datetime) -> str:
         """How delivering goes, in one sentence without its full stop."""
-        waits = f"{count(self.waiting.points)} wait{'s' if self.waiting.points == 1 else ''}"
+        points = f"{'about ' if self.about else ''}{count(self.waiting.points)}"
+        waits = f"{points} wait{'s' if self.waiting.points == 1 else ''}"
         since = f"since {_since(self.waiting.since, now)}"
         if self.delivery is Delivery.FAILING:
             return f"InfluxDB takes nothing since {_since(self.failing_since, now)}: {waits}"
         if self.delivery is Delivery.UNATTENDED:
-            return f"{waits} for InfluxDB {since}, and no collector delivers"
+            return f"{_capital(waits)} for InfluxDB {since}, and no collector delivers"
         if self.delivery is Delivery.UNSET:
-            return f"{waits} for InfluxDB {since}, and the setting INFLUXDB is empty or wrong"
+            return f"{_capital(waits)} for InfluxDB {since}, and the setting INFLUXDB is empty or wrong"
         if self.delivery is Delivery.CATCHING_UP:
             return f"InfluxDB takes points again: {waits} still, the oldest {since}"
         if self.waiting.points:
@@ -98,7 +101,9 @@ class OutboxRow:
         return self.rejected.at is not None and now - self.rejected.at <= LATELY
 
 
-def row(state: OutboxState, waiting: Waiting, rejected: Rejected, configured: bool, now: datetime) -> OutboxRow | None:
+def row(
+    state: OutboxState, waiting: Waiting, rejected: Rejected, configured: bool, now: datetime, about: bool = False
+) -> OutboxRow | None:
     """How it stands; None where InfluxDB is not in use. `configured` says whether this process has it in its settings."""
     attempts = [moment for moment in (state.delivered_at, state.retry_at) if moment is not None]
     attended = any(now - moment <= UNATTENDED for moment in attempts)
@@ -118,6 +123,7 @@ def row(state: OutboxState, waiting: Waiting, rejected: Rejected, configured: bo
     return OutboxRow(
         delivery=delivery,
         waiting=waiting,
+        about=about,
         failing_since=state.failing_since,
         error=state.error,
         retry_at=state.retry_at,
@@ -130,6 +136,10 @@ def row(state: OutboxState, waiting: Waiting, rejected: Rejected, configured: bo
 
 def count(points: int) -> str:
     return "1 point" if points == 1 else f"{points:,} points"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _since(moment: datetime | None, now: datetime) -> str:
