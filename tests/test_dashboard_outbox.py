@@ -89,9 +89,9 @@ def test_that_nothing_is_taken_is_said_with_how_much_waits_since_when_and_why(fl
     assert escape(HOSTILE) in text
     assert HOSTILE not in text
     (said,) = lines_of(text, "banner")
-    start = units.clock(since, timezone.now())
+    start = units.when(since, timezone.now())
     assert said.startswith(f"InfluxDB takes nothing since {start} (3 h): 12,345 points wait. &lt;script")
-    assert said.endswith(f"Next attempt {units.clock(retry + timedelta(seconds=59), timezone.now())}.")
+    assert said.endswith(f"Next attempt {units.when(retry + timedelta(seconds=59), timezone.now())}.")
     assert lines_of(text, "past") == []
     state(retry_at=ago(seconds=5))
     assert "Next attempt in the next round." in fleet()

@@ -58,8 +58,8 @@ def test_what_never_was() -> None:
 
 
 def test_times_have_their_day_where_it_is_not_today() -> None:
-    assert units.clock(None, NOW) == "–"
-    assert units.clock(NOW + timedelta(minutes=5), NOW) == "00:05"
-    assert units.clock(NOW - timedelta(minutes=5), NOW) == "28 Feb 23:55"
+    assert units.when(None, NOW) == "–"
+    assert units.when(NOW + timedelta(minutes=5), NOW) == "00:05"
+    assert units.when(NOW - timedelta(minutes=5), NOW) == "28 Feb 23:55"
     with django_timezone.override("Asia/Tokyo"):
-        assert units.clock(NOW - timedelta(minutes=5), NOW) == "08:55"
+        assert units.when(NOW - timedelta(minutes=5), NOW) == "08:55"

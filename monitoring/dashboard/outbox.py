@@ -85,14 +85,14 @@ class OutboxRow:
             return f"InfluxDB: {waits} for the next round"
         if self.delivered_at is None:
             return "InfluxDB: nothing was delivered yet"
-        return f"InfluxDB: all delivered, {units.clock(self.delivered_at, now)}"
+        return f"InfluxDB: all delivered, {units.when(self.delivered_at, now)}"
 
     def next_attempt(self, now: datetime) -> str:
         """When the next attempt is made, as a sentence; to the minute, as collectors tick."""
         if self.retry_at is None or self.retry_at <= now:
             return "Next attempt in the next round."
         up = self.retry_at + timedelta(seconds=59)
-        return f"Next attempt {units.clock(up, now)}."
+        return f"Next attempt {units.when(up, now)}."
 
     def dropped_lately(self, now: datetime) -> bool:
         return self.dropped_at is not None and now - self.dropped_at <= LATELY
@@ -143,4 +143,4 @@ def _capital(text: str) -> str:
 
 
 def _since(moment: datetime | None, now: datetime) -> str:
-    return "?" if moment is None else f"{units.clock(moment, now)} ({units.span(now - moment)})"
+    return "?" if moment is None else f"{units.when(moment, now)} ({units.span(now - moment)})"

@@ -42,7 +42,7 @@ MAX_REJECTED_ROWS = 1000
 """Rows whose points are added up: a page does not wait for more."""
 
 MAX_WAITING_ROWS = 20_000
-"""Rows that are added up, in 4 to 20 ms. Two days of a hundred services are 300,000, in 60: of so many it is told about how many."""
+"""Rows that are added up, in 4 to 20 ms. Two days of a hundred services are 300,000, in 60 ms: of so many it is about right."""
 
 _SAMPLE = 500
 """Rows at either end that are taken for all."""

@@ -81,7 +81,7 @@ def ago(moment: datetime | None, now: datetime) -> str:
     return "just now" if now - moment < timedelta(seconds=2) else f"{span(now - moment)} ago"
 
 
-def clock(moment: datetime | None, now: datetime) -> str:
+def when(moment: datetime | None, now: datetime) -> str:
     """When something was, to the minute, in the current time zone; with the day where that is not today's."""
     if moment is None:
         return UNKNOWN

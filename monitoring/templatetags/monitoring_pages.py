@@ -21,7 +21,7 @@ register.filter("duration", units.duration)
 register.filter("percent", units.percent)
 register.filter("number", units.number)
 register.filter("ago", units.ago)
-register.filter("clock", units.clock)
+register.filter("when", units.when)
 register.filter("points", outbox.count)
 
 
