@@ -44,7 +44,7 @@ def main() -> None:
         report_queries()
 
 
-def fill(services: int, endpoints: int, share: float) -> None:
+def fill(services: int, endpoints: int, share: float, until: datetime = NOW) -> None:
     from django.core.management import call_command
     from django.db import connection, transaction
 
@@ -60,13 +60,13 @@ def fill(services: int, endpoints: int, share: float) -> None:
         Resolution.TEN_MINUTES: retention.ten_minutes,
         Resolution.POLL: retention.polls,
     }
-    now = milliseconds(NOW)
-    long_ago = NOW - timedelta(days=YEAR)
+    now = milliseconds(until)
+    long_ago = until - timedelta(days=YEAR)
     routes = {}
     for number in range(services):
         service = Service.objects.create(name=f"service-{number:03}", registered_at=long_ago)
         Instance.objects.create(
-            service=service, url=f"http://service-{number}:8000/metrics", last_polled_at=NOW, last_success_at=NOW
+            service=service, url=f"http://service-{number}:8000/metrics", last_polled_at=until, last_success_at=until
         )
         new = [Endpoint(service=service, method="GET", route=f"/api/v1/things-{one}/<int:pk>/") for one in range(endpoints)]
         routes[service.pk] = [one.pk for one in Endpoint.objects.bulk_create(new)]
@@ -76,10 +76,10 @@ def fill(services: int, endpoints: int, share: float) -> None:
     for resolution, days in kept.items():
         made = list(pool(resolution or 60))
         width = resolution.length or 60_000
-        until = now if resolution is Resolution.POLL else (now - 900_000) // width * width
+        last = now if resolution is Resolution.POLL else (now - 900_000) // width * width
         steps = round(days * share * 86_400_000) // width
         for step in range(steps):
-            end = until - (steps - 1 - step) * width
+            end = last - (steps - 1 - step) * width
             with transaction.atomic():
                 for pk, keys in routes.items():
                     at = end - 60_000 + pk * 37  # each a little after the full minute

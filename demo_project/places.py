@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import tempfile
@@ -20,6 +21,11 @@ STATE = DEMO_DIR / "state"
 
 def trace_log(service_name: str) -> Path:
     return LOGS / f"{service_name}.log"
+
+
+def trace_logs() -> str:
+    """The pattern of them all."""
+    return f"{glob.escape(str(LOGS))}/*.log"
 
 
 def spans(service_name: str) -> Path:

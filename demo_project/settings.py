@@ -93,5 +93,6 @@ MONITORING = {
     "SERVICE_NAME": "monitor",
     "STATE_DIR": places.STATE / "monitor",
     "TRACE_LOG": places.trace_log("monitor"),
+    "TRACE_LOGS": [places.trace_logs()],
     "INFLUXDB": {name: os.environ.get(f"INFLUXDB_{name}", "") for name in ("URL", "TOKEN", "ORG", "BUCKET")},
 }

@@ -151,6 +151,16 @@ class Settings:
             return "json"
         raise SettingError(f"TRACE_LOG_FORMAT is {value!r}.", "Use 'text' or 'json'.")
 
+    @setting("E022")
+    def TRACE_LOGS(self, value: Any) -> tuple[str, ...]:
+        """The trace logs that the monitor's pages search: absolute paths and glob patterns. Default: the file of TRACE_LOG."""
+        if value is None:
+            return () if self.TRACE_LOG in (None, "-") else (str(self.TRACE_LOG),)
+        hint = "absolute paths and patterns, as in ['/var/log/trace/*.log']"
+        if not isinstance(value, list | tuple):
+            raise SettingError(f"TRACE_LOGS is {value!r}, not a list.", f"Use a list of {hint}.")
+        return tuple(as_path(item, "An entry of TRACE_LOGS", hint) for item in value)
+
     @setting("E011")
     def SAMPLE_RATE(self, value: Any) -> float:
         """The share of new traces that are sampled, 0.0 to 1.0. Default: 1.0."""

@@ -136,9 +136,16 @@ class BucketSum:
 
 def unpack_buckets(packed: bytes) -> dict[int, int]:
     """`{bucket index: count}`, without the empty ones. Raises ValueError."""
-    total = BucketSum()
-    total.add(packed)
-    return total.buckets()
+    if not packed:
+        return {}
+    try:
+        letter, bits, _, _, most = _layout(bytes(packed[:2]))
+        if len(packed) - 2 > most:
+            raise ValueError
+        first, _, *counts = _histogram_of(letter, (len(packed) - 2) * 8 // bits).unpack(packed)
+    except (LookupError, ValueError, struct.error):
+        raise ValueError(f"not a histogram: {bytes(packed[:20])!r}") from None
+    return {index: count for index, count in enumerate(counts, first) if count}
 
 
 def pack_codes(codes: Mapping[int, int]) -> bytes:

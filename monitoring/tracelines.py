@@ -13,6 +13,7 @@ from urllib.parse import quote
 MAX_PATH = 2_000
 """Characters of a path in a line: the rest is cut off, so that a line stays one atomic write to a pipe, too."""
 
+_MAX_NUMBER = 1e9  # of seconds, and of a status
 _MAX_LINE = 64 * 1024  # what is longer than this is no line of a trace log
 
 # What would end a line or hide in one: control characters, Unicode's line breaks, and halves of surrogate pairs.
@@ -24,7 +25,7 @@ _TEXT = re.compile(
     r" Method: ([^,]*), Path: (.*), Duration: (\S+), Status: (\d{1,9})",
     re.ASCII,
 )
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(\d+(?:\.\d+)?)(ns|µs|μs|us|ms|s)", re.ASCII)
+_DURATION = re.compile(r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(\d{1,18}(?:\.\d{1,18})?)(ns|µs|μs|us|ms|s)", re.ASCII)
 _EXPONENTS = {"ns": "e-9", "us": "e-6", "µs": "e-6", "μs": "e-6", "ms": "e-3", "s": ""}
 
 
@@ -142,6 +143,11 @@ def format_time(moment: float) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{microseconds:06d}Z"
 
 
+def plain_id(identifier: str) -> str:
+    """An id without dashes, in lower case: ids that are the same are equal in it, however they are spelled."""
+    return identifier.replace("-", "").lower()
+
+
 def one_line(text: str) -> str:
     """The text without anything that could break the line: such characters are percent-encoded."""
     if text.isprintable():  # the usual case, and fast
@@ -187,4 +193,6 @@ def _parse_json(text: str) -> TraceLine:
     has_types = all(isinstance(text, str) for text in texts) and type(line.duration) in (int, float) and type(line.status) is int
     if not has_types:
         raise TraceLineError(f"A value of the wrong type in a line of a trace log: {text[:80]!r}")
+    if not 0 <= line.duration < _MAX_NUMBER or not 0 <= line.status < _MAX_NUMBER:  # NaN is not, either
+        raise TraceLineError(f"A number out of range in a line of a trace log: {text[:80]!r}")
     return line._replace(duration=float(line.duration))

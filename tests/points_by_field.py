@@ -52,6 +52,8 @@ def _poll_line(polled: PolledInstance, timestamp: int) -> str:
     fields: dict[str, _Field] = {
         "up": 0 if polled.error else 1,
         "poll_duration": float(polled.poll_duration),
+        "polls": 1,
+        "failures": 1 if polled.error else 0,
         "error": " ".join(polled.error.split())[:MAX_ERROR_LENGTH],  # written when empty too, so that the last one is current
     }
     tags = _tag("instance", polled.instance) + _tag("service", polled.service)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import threading
 from collections.abc import Callable, Iterator
@@ -24,8 +25,8 @@ class Receiver(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.answers: list[Answer] = [NO_CONTENT]
         self.requests: list[Received] = []
         self.judge: Callable[[list[str]], Answer] | None = None
@@ -38,6 +39,11 @@ class Receiver(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def lines(self) -> list[str]:
+        """All that it was sent, in its order."""
+        return [line for one in self.requests for line in one.lines]
 
     @property
     def sizes(self) -> list[int]:
@@ -69,21 +75,22 @@ class _Handler(BaseHTTPRequestHandler):
             status, headers, answer = self.server.answers[0]
             if len(self.server.answers) > 1:
                 self.server.answers.pop(0)
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        if status != 204:
-            self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
+        with contextlib.suppress(ConnectionError):  # who asked may be gone: killed, or out of patience
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            if status != 204:
+                self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 (the base class's name)
         pass
 
 
 @contextmanager
-def running_receiver() -> Iterator[Receiver]:
-    server = Receiver()
+def running_receiver(port: int = 0) -> Iterator[Receiver]:
+    server = Receiver(port)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

@@ -1,5 +1,7 @@
 """Settings: defaults, and bad values, which cost a check error and nothing else."""
 
+from pathlib import Path
+
 import pytest
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
@@ -37,6 +39,10 @@ BAD = [
     ("STATE_DIR", "/tmp/\ud800", "E004"),
     ("TRACE_LOG", "trace.log", "E009"),
     ("TRACE_LOG_FORMAT", "xml", "E010"),
+    ("TRACE_LOGS", "/var/log/trace/*.log", "E022"),
+    ("TRACE_LOGS", ["trace/*.log"], "E022"),
+    ("TRACE_LOGS", [None], "E022"),
+    ("TRACE_LOGS", ["/var/log/\0"], "E022"),
     ("SAMPLE_RATE", 1.1, "E011"),
     ("SAMPLE_RATE", float("nan"), "E011"),
     ("TRUST_INCOMING", None.__class__, "E012"),
@@ -123,6 +129,16 @@ def test_the_service_is_named_after_the_project():
         assert conf.SERVICE_NAME == "shop"
     with override_settings(MONITORING={}, ROOT_URLCONF="urls"):
         assert conf.SERVICE_NAME == "django"
+
+
+def test_the_logs_that_are_searched_are_the_services_own_unless_others_are_named():
+    for log, logs in ((None, ()), ("-", ()), (Path("/var/log/trace.log"), ("/var/log/trace.log",))):
+        with override_settings(MONITORING={"TRACE_LOG": log}):
+            assert logs == conf.TRACE_LOGS
+    with override_settings(MONITORING={"TRACE_LOG": "/var/log/trace.log", "TRACE_LOGS": []}):
+        assert not conf.TRACE_LOGS
+    with override_settings(MONITORING={"TRACE_LOGS": (Path("/var/log/a.log"), "/var/log/*.gz")}):
+        assert conf.TRACE_LOGS == ("/var/log/a.log", "/var/log/*.gz")
 
 
 def test_an_exporter_that_cannot_be_imported_is_an_error_of_the_checks():

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from django.urls import reverse
 
 from tests.grafana.dashboards import DASHBOARDS, FOLDER
 
@@ -85,10 +86,19 @@ def test_links_lead_to_dashboards_and_variables_that_are_there(dashboard: dict[s
 
 
 def test_a_trace_id_in_a_log_line_leads_to_its_trace() -> None:
-    (field,) = SOURCES["monitoring-loki"]["jsonData"]["derivedFields"]
-    assert (field["matcherType"], field["matcherRegex"]) == ("label", "trace_id")
-    assert field["url"] == "/d/monitoring-trace?var-trace_id=$${__value.raw}"  # $$: Grafana would take one for the environment's
+    fields = SOURCES["monitoring-loki"]["jsonData"]["derivedFields"]
+    assert len({field["name"] for field in fields}) == len(fields)
+    assert {(field["matcherType"], field["matcherRegex"]) for field in fields} == {("label", "trace_id")}
+    assert (
+        fields[0]["url"] == "/d/monitoring-trace?var-trace_id=$${__value.raw}"
+    )  # $$: Grafana would take one for the environment's
     assert {variable["name"] for variable in DASHBOARDS["trace"]["templating"]["list"]} >= {"trace_id"}
+
+
+def test_a_trace_id_in_a_log_line_leads_to_the_monitor() -> None:
+    url = SOURCES["monitoring-loki"]["jsonData"]["derivedFields"][1]["url"]
+    page = reverse("monitoring:traces")
+    assert url == f"$MONITOR_URL{page}?trace_id=$${{__value.raw}}"
 
 
 def test_influxdb_is_asked_in_influxql() -> None:

@@ -130,6 +130,23 @@ def test_logs_are_written_where_alloy_reads_them() -> None:
     assert home.stem in DASHBOARDS
 
 
+def test_the_monitor_reads_the_services_trace_logs_and_cannot_write_them() -> None:
+    settings = (FOLDER / "stack/monitor_settings.py").read_text(encoding="utf-8")
+    (pattern,) = re.findall(r'"TRACE_LOGS": \["(.*?)"\]', settings)
+    assert f"trace-logs:{pattern.removesuffix('/*.log')}:ro" in STARTED["monitor"]["volumes"]
+
+
+def test_grafana_knows_the_address_at_which_a_browser_reaches_the_monitor() -> None:
+    (port,) = STARTED["monitor"]["ports"]
+    assert (
+        STARTED["grafana"]["environment"]["MONITOR_URL"]
+        == f"http://localhost:{port.removeprefix('127.0.0.1:').removesuffix(':8000')}"
+    )
+    sources = (FOLDER / "provisioning/datasources/monitoring.yaml").read_text(encoding="utf-8")
+    for name in re.findall(r"(?<!\$)\$(\w+)", sources):
+        assert name in STARTED["grafana"]["environment"]
+
+
 def test_each_service_calls_and_is_registered_as_in_the_demo() -> None:
     registered = yaml.safe_load((FOLDER / "stack/services.yaml").read_text(encoding="utf-8"))["services"]
     assert registered == [{"name": name, "url": f"http://{name}:8000/metrics"} for name in SERVICES]

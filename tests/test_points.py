@@ -112,7 +112,10 @@ def test_golden_lines() -> None:
     grown = intervals.EndpointInterval("GET", "/process", 4, 0.012, 0.005, {200: 4}, {-35: 3, -31: 1})
     idle = endpoint("POST", "/items/<int:pk>/", count=1, duration_sum=2, status_codes={201: 1})
     assert points.lines(polled(endpoint(), idle, interval=interval_of(grown))) == [
-        f'monitoring_poll,instance=shop.internal:8000,service=shop up=1i,poll_duration=0.25,error="" {STAMP}',
+        (
+            "monitoring_poll,instance=shop.internal:8000,service=shop"
+            f' up=1i,poll_duration=0.25,polls=1i,failures=0i,error="" {STAMP}'
+        ),
         (
             "shop,instance=shop.internal:8000,method=GET,path=GET/process,route=/process"
             " count=40i,duration=0.105,200=39i,404=1i,interval_count=4i,interval_duration=0.012,interval_errors=0i"
@@ -129,7 +132,7 @@ def test_a_failed_poll_is_one_point() -> None:
     (line,) = points.lines(polled(document=None, error='refused: "no"\nC:\\dir\\', poll_duration=10))
     assert line == (
         "monitoring_poll,instance=shop.internal:8000,service=shop"
-        f' up=0i,poll_duration=10.0,error="refused: \\"no\\" C:\\\\dir\\\\" {STAMP}'
+        f' up=0i,poll_duration=10.0,polls=1i,failures=1i,error="refused: \\"no\\" C:\\\\dir\\\\" {STAMP}'
     )
 
 
@@ -171,7 +174,7 @@ def test_what_no_database_holds_is_left_out(values: dict[str, Any]) -> None:
 def test_an_endpoint_without_any_number_has_no_line() -> None:
     nothing = endpoint(count=2**63, duration_sum=float("nan"), status_codes={})
     assert len(points.lines(polled(nothing))) == 1
-    assert set(parse(points.lines(polled(poll_duration=float("inf")))[0])[2]) == {"up", "error"}
+    assert set(parse(points.lines(polled(poll_duration=float("inf")))[0])[2]) == {"up", "polls", "failures", "error"}
 
 
 @pytest.mark.parametrize(

@@ -65,11 +65,11 @@ class Shop:
         one.buckets[index] = one.buckets.get(index, 0) + count
 
     def poll(self, minutes: float, *numbers: int) -> None:
-        outcomes = []
-        for number in numbers or range(len(self.instances)):
-            document = MetricsDocument("shop", {f"GET{route}": one for route, one in self.counted[number].items()}, 1.0)
-            outcomes.append(Outcome(self.instances[number], at(minutes), 0.25, document))
-        store(self.service, outcomes)
+        chosen = numbers or range(len(self.instances))
+        store(self.service, [Outcome(self.instances[one], at(minutes), 0.25, self.document(one)) for one in chosen])
+
+    def document(self, number: int) -> MetricsDocument:
+        return MetricsDocument("shop", {f"GET{route}": one for route, one in self.counted[number].items()}, 1.0 + number)
 
 
 def sums(resolution: Resolution) -> dict[str, object]:
@@ -202,7 +202,7 @@ def test_pruning_goes_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
         shop.poll(minute)
     monkeypatch.setattr(rollups, "BATCH", 4)
     short = RETENTION | {Resolution.POLL: 1}
-    steps = list(rollups._prune(shop.service.pk, Resolution.POLL, milliseconds(at(99))))
+    steps = list(rollups._prune(shop.service.pk, Resolution.POLL, milliseconds(at(99)), milliseconds(at(99))))
     assert len(steps) == 6 + 7
     assert not Interval.objects.exists()
     keep(60, short)

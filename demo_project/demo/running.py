@@ -112,7 +112,7 @@ Admin     {self.addresses[MONITOR]}/admin/
 Login: {ADMIN} / {password}
 
 A trace   curl -i {self.addresses[first.name]}/process
-          grep -h "its X-Trace-ID" "{logs}"/*.log
+          {self.addresses[MONITOR]}/monitoring/traces/?trace_id=   and its X-Trace-ID
 A failure kill {third.process.pid}    # ends {third.name}: see what the monitor makes of it
 A fifth   register {self.addresses[MONITOR]}/metrics in the admin: the monitor watches itself
 Logs      {logs}: of each service its trace log NAME.log and its output NAME.out""")

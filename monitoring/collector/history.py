@@ -35,13 +35,27 @@ def prepare() -> None:
             cursor.execute("PRAGMA journal_mode = WAL")
 
 
+def lengths(retention: Retention) -> dict[Resolution, int]:
+    """For how many milliseconds each resolution is kept."""
+    return {
+        Resolution.POLL: retention.polls * _DAY,
+        Resolution.TEN_MINUTES: retention.ten_minutes * _DAY,
+        Resolution.HOUR: retention.hours * _DAY,
+        Resolution.DAY: retention.days * _DAY,
+    }
+
+
+def explain(error: Exception) -> str:
+    """The words of an error of the database, and what to do where these say it."""
+    said = f"{type(error).__name__}: {error}"
+    if "disk is full" in said or "No space left on device" in said:
+        return f"{said}: make room on the disk of the database"
+    if "disk I/O error" in said:  # SQLite's words where there is no room to open a database in WAL mode, too
+        return f"{said}: make room on the disk of the database if it is full, else see the system's log"
+    return said
+
+
 def keep_up(now: datetime, retention: Retention) -> str:
     """Roll up and prune what is due. An empty string, or what failed: it comes again in the next round."""
-    days = {
-        Resolution.POLL: retention.polls,
-        Resolution.TEN_MINUTES: retention.ten_minutes,
-        Resolution.HOUR: retention.hours,
-        Resolution.DAY: retention.days,
-    }
-    failed = rollups.keep_up(milliseconds(now), {resolution: number * _DAY for resolution, number in days.items()})
+    failed = rollups.keep_up(milliseconds(now), lengths(retention))
     return "; ".join(f"{name} could not be rolled up ({error})" for name, error in failed.items())

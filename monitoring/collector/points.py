@@ -89,17 +89,25 @@ def endpoint_tags(method: str, route: str) -> str:
     return _tag("method", method) + _tag("path", path) + _tag("route", route)
 
 
+def poll_series_of(service: str, instance: str) -> str:
+    """What the lines of the polls of an instance begin with."""
+    return POLL_MEASUREMENT + _tag("instance", instance) + _tag("service", service)
+
+
 def _poll_line(polled: PolledInstance, stamp: int) -> str:
-    error = _printable(" ".join(polled.error.split())[:MAX_ERROR_LENGTH])
-    tags = _tag("instance", polled.instance) + _tag("service", polled.service)
-    up = 0 if polled.error else 1
+    error = _SPECIAL_IN_STRING.sub(r"\\\g<0>", _printable(" ".join(polled.error.split())[:MAX_ERROR_LENGTH]))
+    fields = poll_fields(1, 1 if polled.error else 0, polled.poll_duration)
     # The error is written when it is empty, too, so that the last one is current.
-    quoted = _SPECIAL_IN_STRING.sub(r"\\\g<0>", error)
-    return f'{POLL_MEASUREMENT}{tags} up={up}i{_float("poll_duration", polled.poll_duration)},error="{quoted}" {stamp}'
+    return f'{poll_series_of(polled.service, polled.instance)} {fields[1:]},error="{error}" {stamp}'
 
 
 # Each field begins with a comma, and is empty where no database could hold it. Fields that are always there are written at once
 # where all of them can be held, which takes half the time.
+
+
+def poll_fields(polls: int, failures: int, seconds: float) -> str:
+    """Of one poll, or of several: `up` is then 0 if one of them failed, and the seconds are those of the slowest."""
+    return f",up={0 if failures else 1}i{_float('poll_duration', seconds)},polls={polls}i,failures={failures}i"
 
 
 def _cumulative(endpoint: EndpointMetrics) -> str:

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from django.utils import timezone
 
-from monitoring.collector import fetching, parallel
+from monitoring.collector import fetching, history, parallel
 from monitoring.collector.outcomes import Outcome
 from monitoring.collector.sinks import database
 from monitoring.collector.sinks.database import Stored
@@ -186,8 +186,9 @@ def _store(service: Service, outcomes: Sequence[Outcome], report: ServiceReport,
         stored = database.store(service, outcomes, to_outbox)
     except Exception as error:
         logger.exception("What was polled of %s could not be stored", service)
-        report.error = f"polled, but not stored ({type(error).__name__}: {error})"
-        _store_failure(service, outcomes, f"Polled, but not stored ({type(error).__name__}: {error}).", to_outbox)
+        said = history.explain(error)
+        report.error = f"polled, but not stored ({said})"
+        _store_failure(service, outcomes, f"Polled, but not stored ({said}).", to_outbox)
         return
     status = service.status(timezone.now())
     report.state, report.since = status.state, status.since

@@ -15,7 +15,7 @@ from django.db.models import F, Q
 
 from monitoring.collector import rows
 from monitoring.collector.rows import AnyRow, AvailabilityRow, EndpointRow, IntervalRow
-from monitoring.models import ROLLUPS, Availability, Resolution, RolledUp, Service
+from monitoring.models import ROLLUPS, Availability, Exported, Resolution, RolledUp, Service
 
 logger = logging.getLogger(__name__)
 
@@ -84,9 +84,9 @@ def _steps(rolled_up: RolledUp, complete: int, now: int, retention: Mapping[Reso
         while until < target:
             until = _roll_up(rolled_up.pk, resolution, target)
             yield
-        yield from _prune(rolled_up.pk, resolution.finer, min(until, now - retention[resolution.finer]))
+        yield from _prune(rolled_up.pk, resolution.finer, min(until, now - retention[resolution.finer]), now)
         complete = until
-    yield from _prune(rolled_up.pk, Resolution.DAY, now - retention[Resolution.DAY])
+    yield from _prune(rolled_up.pk, Resolution.DAY, now - retention[Resolution.DAY], now)
 
 
 def _roll_up(service_id: int, resolution: Resolution, target: int) -> int:
@@ -118,8 +118,10 @@ def _add_up(finer: Q, resolution: Resolution) -> None:
     rows.insert(rows.add_up_availability(rows.read(AvailabilityRow, finer), resolution))
 
 
-def _prune(service_id: int, resolution: Resolution, until: int) -> Iterator[None]:
-    """Delete the rows that end no later than this, a batch at a time."""
+def _prune(service_id: int, resolution: Resolution, until: int, now: int) -> Iterator[None]:
+    """Delete the rows that end no later than this, a batch at a time; not those that an interrupted export needs once more."""
+    begun = Exported.objects.filter(service=service_id, begun_resolution=resolution, begun_at__gt=now - Exported.HELD)
+    until = min([until, *begun.values_list("until", flat=True)])
     for model in rows.HISTORY.values():
         rows_of_it = model._default_manager.filter(service=service_id, resolution=resolution, end__lte=until)
         while keys := list(rows_of_it.order_by("end").values_list("pk", flat=True)[:BATCH]):

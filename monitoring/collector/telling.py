@@ -63,7 +63,7 @@ def delivery(name: str, found: forwarding.Report) -> SinkReport:
         said.append(f"{refused} refused and set aside: the admin shows them (Monitoring › Rejected points).")
     if found.dropped:
         said.append(
-            f"{_points(found.dropped, 'was', 'were')} dropped: the outbox was full, or they were too old (see the setting OUTBOX)."
+            f"{_points(found.dropped, 'was', 'were')} dropped: the outbox was full, or they were too old (setting OUTBOX)."
             " manage.py export_history writes what the history still has of them."
         )
     waits = ""

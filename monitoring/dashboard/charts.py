@@ -49,6 +49,16 @@ def share_bar(counts: Mapping[str, int], label: str) -> SafeString:
     )
 
 
+def bar(left: float, width: float) -> SafeString:
+    """A bar from `left` on, both in percent of the room. It is beside its number, so it has no words of its own."""
+    return format_html(
+        '<svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
+        '<rect x="{}" width="{}" height="8"/></svg>',
+        f"{left:.2f}",
+        f"{width:.2f}",
+    )
+
+
 def _line(values: Sequence[float | None], top: float) -> list[str]:
     width = WIDTH / max(1, len(values))
     shapes: list[str] = []

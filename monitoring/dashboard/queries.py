@@ -37,6 +37,7 @@ from monitoring.models import (
 )
 
 MAX_RESTARTS = 100
+_MAX_NAMES = 200
 
 MAX_REJECTED_ROWS = 1000
 """Rows whose points are added up: a page does not wait for more."""
@@ -95,6 +96,12 @@ def service(pk: int, window: Window, now: datetime) -> ServicePage | None:
         idle_endpoints=idle,
         documents_since=packed.since or read.packed.since,
     )
+
+
+def service_keys(names: Iterable[str]) -> dict[str, int]:
+    """The primary keys of those of these services that are registered; of very many names, of the first ones."""
+    asked = list(dict.fromkeys(names))[:_MAX_NAMES]
+    return dict(Service.objects.filter(name__in=asked).values_list("name", "pk"))
 
 
 def _service_row(service: Service, read: Read, now: datetime) -> ServiceRow:

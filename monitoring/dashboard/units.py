@@ -6,9 +6,10 @@ What is not known is a dash. A share is never rounded to "none" or to "all" wher
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
-from django.utils import formats, timezone
+from django.utils import formats
+from django.utils.timezone import localtime
 
 Unit = Callable[[float | None], str]
 
@@ -81,9 +82,20 @@ def ago(moment: datetime | None, now: datetime) -> str:
     return "just now" if now - moment < timedelta(seconds=2) else f"{span(now - moment)} ago"
 
 
+def moment(seconds: float | None) -> datetime | None:
+    """Seconds since the epoch, in UTC."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
+
+
+def clock(at: datetime) -> str:
+    """The time of day, to the millisecond where it is known that well: stamps of whole seconds stay such."""
+    text = at.strftime("%H:%M:%S")
+    return f"{text}.{at.microsecond // 1000:03}" if at.microsecond else text
+
+
 def when(moment: datetime | None, now: datetime) -> str:
     """When something was, to the minute, in the current time zone; with the day where that is not today's."""
     if moment is None:
         return UNKNOWN
-    local = timezone.localtime(moment)
-    return formats.date_format(local, "H:i" if local.date() == timezone.localtime(now).date() else "j M H:i")
+    local = localtime(moment)
+    return formats.date_format(local, "H:i" if local.date() == localtime(now).date() else "j M H:i")

@@ -15,4 +15,5 @@ app_name = "monitoring"
 urlpatterns = [
     path("", views.fleet, name="fleet"),
     path("services/<int:pk>/", views.service, name="service"),
+    path("traces/", views.traces, name="traces"),
 ]

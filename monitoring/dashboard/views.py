@@ -18,9 +18,12 @@ from django.utils.cache import patch_cache_control
 from django.views.decorators.http import require_safe
 
 from monitoring.conf import conf
-from monitoring.dashboard import queries
+from monitoring.dashboard import queries, tracefiles, tracesearch, tracetree
 from monitoring.dashboard.tables import ENDPOINTS, SERVICES
 from monitoring.dashboard.windows import DEFAULT, WINDOWS
+
+LATEST = 50
+"""Requests on the page of traces."""
 
 Choice = TypeVar("Choice")
 
@@ -86,6 +89,39 @@ def service(request: HttpRequest, pk: int) -> HttpResponse:
         "now": now,
     }
     return render(request, "monitoring/service.html", context)
+
+
+@page
+def traces(request: HttpRequest) -> HttpResponse:
+    """One trace, found in the trace logs; without an id the latest requests."""
+    given = request.GET.get("trace_id", "").strip()
+    trace_id = tracesearch.trace_id_in(given)
+    template, found = _latest_requests(request) if trace_id is None else _trace(trace_id)
+    context = {
+        "given": given[:200],
+        "patterns": [tracefiles.readable(pattern) for pattern in conf.TRACE_LOGS],
+        "slow_seconds": conf.SLOW_SECONDS,
+        "registry_url": _admin_url("monitoring_service_changelist"),
+        "at": timezone.now(),
+    }
+    return render(request, template, {**context, **found})
+
+
+def _trace(trace_id: str) -> tuple[str, dict[str, Any]]:
+    found = tracesearch.of_trace(conf.TRACE_LOGS, trace_id)
+    trace = tracetree.build(found.lines, conf.SLOW_SECONDS)
+    if trace is None:
+        return "monitoring/trace.html", {"found": found, "trace_id": trace_id}
+    keys = queries.service_keys(span.line.service_name for span in trace.spans)
+    rows = [(span, keys.get(span.line.service_name)) for span in trace.spans]
+    return "monitoring/trace.html", {"found": found, "trace": trace, "rows": rows, "trace_id": trace.first.line.trace_id}
+
+
+def _latest_requests(request: HttpRequest) -> tuple[str, dict[str, Any]]:
+    only_failed = _chosen(request, "only", {"failed": True}, False)
+    service_name = request.GET.get("service", "")
+    found = tracesearch.latest(conf.TRACE_LOGS, LATEST, service_name, only_failed)
+    return "monitoring/traces.html", {"found": found, "only_failed": only_failed, "service_name": service_name}
 
 
 def content_security_policy(asset_url: str) -> str:

@@ -1,6 +1,7 @@
 """The registry of services (registry.py), their history (history.py), the outbox (outbox.py), the monitor's own
 life (operation.py). No HTTP in here."""
 
+from monitoring.models.backfill import Exported
 from monitoring.models.history import (
     ROLLUPS,
     Availability,
@@ -36,6 +37,7 @@ __all__ = [
     "DurationUnit",
     "Endpoint",
     "EndpointInterval",
+    "Exported",
     "Instance",
     "Interval",
     "OutboxState",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from django import template
+from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from monitoring.dashboard import charts, outbox, units
@@ -23,6 +24,8 @@ register.filter("number", units.number)
 register.filter("ago", units.ago)
 register.filter("when", units.when)
 register.filter("points", outbox.count)
+register.filter("moment", units.moment)
+register.simple_tag(charts.bar, name="bar")
 
 
 @register.filter
@@ -45,6 +48,12 @@ def outbox_lines(found: OutboxRow, now: datetime, outbox_url: str | None, reject
         "outbox_url": outbox_url,
         "rejected_url": rejected_url,
     }
+
+
+@register.filter
+def clock(seconds: float) -> str:
+    """Of seconds since the epoch, the time of day in the project's time zone."""
+    return units.clock(timezone.localtime(units.moment(seconds)))
 
 
 @register.simple_tag

@@ -96,8 +96,9 @@ def started(process: subprocess.Popen[bytes], log: Path, url: str) -> None:
 class VictoriaMetrics:
     """A running VictoriaMetrics: `url` takes InfluxDB's /api/v2/write."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, process: subprocess.Popen[bytes]) -> None:
         self.url = url
+        self.process = process
 
     def series(self, selector: str) -> list[dict[str, Any]]:
         """Raw samples: `{"metric": labels, "values": [...], "timestamps": [milliseconds]}` for each series."""
@@ -110,9 +111,11 @@ class VictoriaMetrics:
 class Influxd:
     """A running influxd 1.x behind a shim that maps /api/v2/write, which came with 1.8, to its own /write."""
 
-    def __init__(self, own_url: str, url: str) -> None:
+    def __init__(self, own_url: str, url: str, folder: Path) -> None:
         self.own_url = own_url
         self.url = url
+        self.folder = folder
+        self.process: subprocess.Popen[bytes]
 
     def create_database(self, name: str) -> None:
         self._query(f'CREATE DATABASE "{name}"', method="POST")
@@ -148,6 +151,9 @@ class _Shim(BaseHTTPRequestHandler):
                 status, answer = response.status, response.read()
         except HTTPError as error:
             status, answer = error.code, error.read()
+        except OSError:  # influxd is gone, and so is the connection to it
+            self.close_connection = True
+            return
         self.send_response(status)
         if status != 204:
             self.send_header("Content-Length", str(len(answer)))
@@ -181,13 +187,13 @@ def serving(server: ThreadingHTTPServer) -> Iterator[str]:
 
 
 @contextmanager
-def victoria_metrics_server(folder: Path) -> Iterator[VictoriaMetrics]:
-    address = f"127.0.0.1:{free_port()}"
+def victoria_metrics_server(folder: Path, port: int = 0) -> Iterator[VictoriaMetrics]:
+    address = f"127.0.0.1:{port or free_port()}"
     log = folder / "victoria-metrics.log"
     command = ["victoria-metrics", f"-httpListenAddr={address}", f"-storageDataPath={folder / 'data'}"]
     with running([*command, "-retentionPeriod=100y", "-search.latencyOffset=0s"], log) as process:
         started(process, log, f"http://{address}/health")
-        yield VictoriaMetrics(f"http://{address}")
+        yield VictoriaMetrics(f"http://{address}", process)
 
 
 _INFLUXD_CONFIG = """
@@ -209,9 +215,17 @@ bind-address = "127.0.0.1:0"
 @contextmanager
 def influxd_server(folder: Path) -> Iterator[Influxd]:
     address = f"127.0.0.1:{free_port()}"
-    log, config = folder / "influxd.log", folder / "influxd.conf"
-    config.write_text(_INFLUXD_CONFIG.format(folder=folder, address=address))
-    with running(["influxd", "-config", str(config)], log) as process:
-        started(process, log, f"http://{address}/ping")
-        with serving(_ShimServer(f"http://{address}")) as url:
-            yield Influxd(f"http://{address}", url)
+    (folder / "influxd.conf").write_text(_INFLUXD_CONFIG.format(folder=folder, address=address))
+    with serving(_ShimServer(f"http://{address}")) as url:
+        server = Influxd(f"http://{address}", url, folder)
+        with started_influxd(server):
+            yield server
+
+
+@contextmanager
+def started_influxd(server: Influxd) -> Iterator[None]:
+    """Its process; where that was killed, another one on the same port and folder."""
+    log = server.folder / "influxd.log"
+    with running(["influxd", "-config", str(server.folder / "influxd.conf")], log) as server.process:
+        started(server.process, log, f"{server.own_url}/ping")
+        yield

@@ -2,59 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.contrib.auth.models import User
-from django.test import Client
 from django.utils import timezone
 
 from monitoring.models import Endpoint, Instance, Service
 from tests.history import add_interval, make_service
+from tests.live.browsing import CONTRAST, fits
 from tests.live.servers import requires
-
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install -r requirements-dev.txt)")
 
 pytestmark = [requires("chromium"), pytest.mark.django_db(transaction=True)]
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 REFUSED = "Connection refused: nothing listens at c:8000. Is the service running?"
-
-
-@pytest.fixture
-def browser(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # playwright's loop runs in this thread
-    with playwright.sync_playwright() as tools:
-        browser = tools.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser: Any, live_server: Any) -> Iterator[Any]:
-    """A tab of a phone's size, logged in; what the browser complains about fails the test."""
-    client = Client()
-    client.force_login(User.objects.create_user("staff", is_staff=True))
-    context = browser.new_context(viewport={"width": 390, "height": 844}, base_url=live_server.url)
-    session = client.cookies[settings.SESSION_COOKIE_NAME].value
-    context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}])
-    page = context.new_page()
-    page.complaints = []
-    page.on("console", lambda message: page.complaints.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    yield page
-    assert page.complaints == []
-    context.close()
 
 
 def fleet_of_four() -> Service:
@@ -62,11 +24,6 @@ def fleet_of_four() -> Service:
     for name in ("alpha", "beta", "delta"):
         add_interval(make_service(name, now).instances.get(), now, 60, 600, duration_sum=1.2, buckets={-36: 600})
     return make_service("zeta", now, error=REFUSED)
-
-
-def fits(page: Any) -> bool:
-    """Whether nothing makes the page wider than the screen."""
-    return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
 
 
 def test_the_service_that_is_down_is_seen_at_once(page: Any) -> None:
@@ -170,8 +127,7 @@ def test_empty_and_not_yet_polled(page: Any) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_can_be_read(browser: Any, page: Any, scheme: str) -> None:
-    """Contrast of at least 4.5 (WCAG AA) between each text and the ground that is drawn under it."""
+def test_text_can_be_read(page: Any, scheme: str) -> None:
     service = fleet_of_four()
     now = timezone.now()
     make_service("warned", now).instances.update(warning="The document calls itself otherwise.")
@@ -182,29 +138,6 @@ def test_text_can_be_read(browser: Any, page: Any, scheme: str) -> None:
     for url in ("/monitoring/", f"/monitoring/services/{service.pk}/"):
         page.goto(url)
         assert page.evaluate(CONTRAST) == []
-
-
-CONTRAST = """() => {
-  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
-  const paint = (...colours) => {  // the colours over each other, as luminance
-    canvas.clearRect(0, 0, 1, 1);
-    for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
-    const linear = v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
-    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(v => linear(v / 255));
-    return .2126 * r + .7152 * g + .0722 * b;
-  };
-  const poor = [];
-  for (const element of document.querySelectorAll("body *")) {
-    const text = [...element.childNodes].filter(n => n.nodeType === 3).map(n => n.textContent.trim()).join("");
-    if (!text || !element.checkVisibility() || element.closest(".hidden-text, .skip, svg")) continue;
-    const grounds = [];
-    for (let e = element; e; e = e.parentElement) grounds.unshift(getComputedStyle(e).backgroundColor);
-    const ground = paint(...grounds), ink = paint(...grounds, getComputedStyle(element).color);
-    const contrast = (Math.max(ground, ink) + .05) / (Math.min(ground, ink) + .05);
-    if (contrast < 4.5) poor.push(`${text.slice(0, 40)}: ${contrast.toFixed(2)}`);
-  }
-  return poor;
-}"""
 
 
 def test_the_admin_explains_a_schedule_while_it_is_typed(page: Any) -> None:

@@ -184,6 +184,21 @@ def test_a_trace_leads_through_all_four_logs(running: Demo) -> None:
     assert spans["test-server4"][1] == spans["test-server2"][0]
 
 
+def test_the_monitor_shows_a_trace_as_it_went_through_the_services(running: Demo) -> None:
+    trace_id = requests.get(running.service("test-server1") + "/process", timeout=10).headers["X-Trace-ID"]
+    session = running.log_in()
+
+    def requests_shown() -> list[list[str]]:
+        page = session.get(running.address("monitoring") + "traces/", params={"trace_id": trace_id}, timeout=10)
+        rows = [row for row in Rows(page.text).rows if "/process" in row]
+        return rows if len(rows) == len(SERVICES) else []
+
+    rows = wait_for(requests_shown, what="a row for each service")
+    found = {row[0]: next(text for text in row if text.startswith("Level")) for row in rows}
+    assert found == {"test-server1": "Level 0", "test-server2": "Level 1", "test-server3": "Level 1", "test-server4": "Level 2"}
+    assert "/process" in session.get(running.address("monitoring") + "traces/", timeout=10).text
+
+
 def test_a_trace_is_one_tree_of_spans_with_all_its_calls(running: Demo) -> None:
     trace_id = requests.get(running.service("test-server1") + "/process", timeout=10).headers["X-Trace-ID"]
 

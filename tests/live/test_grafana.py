@@ -115,7 +115,7 @@ UP = [1, 1, 1, 1, 0]
 EXPECTED: dict[tuple[str, str], dict[str, list[Any]]] = {
     ("fleet", "Services down (stat) A"): {POLL + "count": [1]},
     ("fleet", "Services (stat) A"): {POLL + "count": [2]},
-    ("fleet", "Availability (stat) A"): {POLL + "mean": [0.9]},
+    ("fleet", "Availability (stat) A"): {POLL + "sum_sum": [0.9]},
     ("fleet", "Last poll (stat) A"): {POLL + "up": [1]},
     ("fleet", "Requests per second (timeseries) A"): {
         SHOP + "sum": [None, 1, 0.5, 1.2, None],
@@ -136,7 +136,7 @@ EXPECTED: dict[tuple[str, str], dict[str, list[Any]]] = {
     ("service", "Requests (stat) A"): {SHOP + "sum": [162]},
     ("service", "Errors (stat) A"): one(**{SHOP + "sum_sum": 6 / 162}),
     ("service", "Mean duration (stat) A"): one(**{SHOP + "sum_sum": 2.4 / 162}),
-    ("service", "Availability (stat) A"): {POLL + "mean": [0.8]},
+    ("service", "Availability (stat) A"): {POLL + "sum_sum": [0.8]},
     ("service", "Requests per second by status (timeseries) A"): {
         SHOP + "derivative_interval_200": [0, 1, 0.4, 1, 0],
         SHOP + "derivative_interval_201": [0, 0, 0, 0.2, 0],
@@ -160,8 +160,8 @@ EXPECTED: dict[tuple[str, str], dict[str, list[Any]]] = {
     ("service", "$service"): {POLL + "key": ["service", "service"], POLL + "value": ["shop", "stock room"]},
     ("service", "$path"): {SHOP + "key": ["path", "path"], SHOP + "value": [ITEM, ORDERS]},
     ("collector", "Last poll (stat) A"): {POLL + "up": [1]},
-    ("collector", "Polls (stat) A"): {POLL + "count": [10]},
-    ("collector", "Failed polls (stat) A"): {POLL + "count": [1]},
+    ("collector", "Polls (stat) A"): {POLL + "sum": [10]},
+    ("collector", "Failed polls (stat) A"): {POLL + "sum": [1]},
     ("collector", "Polls (timeseries) A"): {POLL + "all": [2] * 5},
     ("collector", "Polls (timeseries) B"): {POLL + "failed": [0, 0, 0, 0, 1]},
     ("collector", "Duration of polls (timeseries) A"): {

@@ -182,7 +182,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return min(float(value[:10]), MAX_WAIT)
     try:
         at = parsedate_to_datetime(value)
-    except (TypeError, ValueError, IndexError):
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
     if at.tzinfo is None:
         at = at.replace(tzinfo=timezone.utc)

@@ -133,11 +133,11 @@ class Command(BaseCommand):
             told = self.deliver()
             report.sinks += [told] if told is not None and (polled or told.error) else []
         except DatabaseError as error:
-            report.sinks.append(SinkReport("outbox", f"The database cannot be used ({error})."))
+            report.sinks.append(SinkReport("outbox", f"The database cannot be used ({history.explain(error)})."))
         try:
             failed = history.keep_up(timezone.now(), conf.RETENTION)
         except DatabaseError as error:
-            failed = f"the database cannot be used ({error})"
+            failed = f"the database cannot be used ({history.explain(error)})"
         if failed:
             report.sinks.append(SinkReport("history", f"The history: {failed}"))
 
@@ -199,7 +199,8 @@ def _database_errors_explained() -> Iterator[None]:
     try:
         yield
     except DatabaseError as error:
-        raise CommandError(f"The database cannot be used ({error}): is it up, and has manage.py migrate been run?") from None
+        said = history.explain(error)
+        raise CommandError(f"The database cannot be used ({said}): is it up, and has manage.py migrate been run?") from None
 
 
 def _wrong_settings() -> list[str]:
