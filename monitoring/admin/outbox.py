@@ -153,7 +153,8 @@ class OutboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             return "Nothing so far"
         return (
             f"{count(state.dropped)} so far, the last {_moment(state.dropped_at)}: they waited for too long, or too many did."
-            " manage.py export_history writes what the history still has of them; the setting OUTBOX says how much may wait."
+            " manage.py export_history --since … --until … writes what the history still has of that time; the setting OUTBOX"
+            " says how much may wait."
         )
 
     @admin.display(description="refused")
