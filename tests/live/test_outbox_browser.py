@@ -12,11 +12,10 @@ from django.test import override_settings
 from django.utils import timezone
 
 from monitoring.models import OutboxState, RejectedPoints, WaitingPoints, milliseconds, pack_lines
+from tests.live.browsing import CONTRAST, fits
 from tests.live.servers import requires
-from tests.live.test_dashboard_browser import REFUSED, browser, fits, fleet_of_four, page
-from tests.receiver import Receiver, running_receiver
-
-__all__ = ["browser", "page"]  # fixtures
+from tests.live.test_dashboard_browser import REFUSED, fleet_of_four
+from tests.receiver import Receiver
 
 pytestmark = [requires("chromium"), pytest.mark.django_db(transaction=True)]
 
@@ -24,11 +23,10 @@ DOWN = "InfluxDB at http://influx.internal:8086 cannot be reached (Connection re
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with running_receiver() as found:
-        target = {"URL": found.url, "TOKEN": "s3cret", "BUCKET": "b"}
-        with override_settings(MONITORING={"INFLUXDB": target}):
-            yield found
+def influxdb(receiver: Receiver) -> Iterator[Receiver]:
+    target = {"URL": receiver.url, "TOKEN": "s3cret", "BUCKET": "b"}
+    with override_settings(MONITORING={"INFLUXDB": target}):
+        yield receiver
 
 
 def in_the_admin(page: Any) -> None:
@@ -53,7 +51,7 @@ def everything_is_wrong() -> None:
     )
 
 
-def test_a_service_that_is_down_is_seen_whatever_the_outbox_has_to_say(page: Any, receiver: Receiver) -> None:
+def test_a_service_that_is_down_is_seen_whatever_the_outbox_has_to_say(page: Any, influxdb: Receiver) -> None:
     everything_is_wrong()
     fleet_of_four()
     page.goto("/monitoring/")
@@ -63,9 +61,12 @@ def test_a_service_that_is_down_is_seen_whatever_the_outbox_has_to_say(page: Any
     sentence = page.get_by_text(REFUSED).bounding_box()
     assert sentence["y"] + 20 < 844
     assert fits(page)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate(CONTRAST) == []
 
 
-def test_points_are_delivered_and_put_back_with_buttons(page: Any, receiver: Receiver) -> None:
+def test_points_are_delivered_and_put_back_with_buttons(page: Any, influxdb: Receiver) -> None:
     in_the_admin(page)
     everything_is_wrong()
     fleet_of_four()
@@ -73,7 +74,7 @@ def test_points_are_delivered_and_put_back_with_buttons(page: Any, receiver: Rec
     page.get_by_role("link", name="InfluxDB takes nothing since").click()
     page.get_by_role("button", name="Deliver now").click()
     page.get_by_text("Delivered: 120 points.").wait_for()
-    assert len(receiver.requests) == 1
+    assert len(influxdb.requests) == 1
     assert "s3cret" not in page.content()
     assert fits(page)
 
@@ -88,7 +89,7 @@ def test_points_are_delivered_and_put_back_with_buttons(page: Any, receiver: Rec
     assert WaitingPoints.objects.get().points == 120
 
 
-def test_what_was_refused_is_discarded_after_a_question(page: Any, receiver: Receiver) -> None:
+def test_what_was_refused_is_discarded_after_a_question(page: Any, influxdb: Receiver) -> None:
     in_the_admin(page)
     everything_is_wrong()
     page.goto("/admin/monitoring/rejectedpoints/")
