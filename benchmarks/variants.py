@@ -13,6 +13,7 @@ MIDDLEWARE: dict[str, list[str]] = {
     "empty": ["benchmarks.variants.EmptyMiddleware"],
     "ours: metrics": [OURS + "MetricsMiddleware"],
     "ours: metrics and tracing": [OURS + "MetricsMiddleware", OURS + "TracingMiddleware"],
+    "ours: metrics and tracing, log on disk": [OURS + "MetricsMiddleware", OURS + "TracingMiddleware"],
     "django-prometheus": [
         "django_prometheus.middleware.PrometheusBeforeMiddleware",
         "django_prometheus.middleware.PrometheusAfterMiddleware",
@@ -45,8 +46,8 @@ def EmptyMiddleware(get_response: Any) -> Any:
 EmptyMiddleware.sync_capable = EmptyMiddleware.async_capable = True  # type: ignore[attr-defined]
 
 
-def configure(variant: str, folder: str) -> None:
-    """Set Django up for a variant; what it writes goes below `folder`."""
+def configure(variant: str, folder: str, disk: str) -> None:
+    """Set Django up for a variant; what it writes goes below `folder`, only a log on disk below `disk`."""
     if variant == "django-prometheus, multiprocess":
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(dir=folder)
     from django.conf import settings
@@ -69,7 +70,7 @@ def configure(variant: str, folder: str) -> None:
         MONITORING={
             "SERVICE_NAME": "benchmark",
             "STATE_DIR": tempfile.mkdtemp(dir=folder),
-            "TRACE_LOG": os.path.join(folder, "trace.log"),
+            "TRACE_LOG": os.path.join(disk if variant.endswith("on disk") else folder, "trace.log"),
             "METRICS_PUBLIC": True,
         },
         **extra,

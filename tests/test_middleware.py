@@ -1,6 +1,7 @@
 """Both middlewares, under WSGI's and ASGI's handlers, and what they must never do to a request."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 import re
@@ -359,6 +360,43 @@ def test_a_status_that_cannot_be_looked_up_leaves_no_active_request(watched, cap
     MetricsMiddleware(lambda request: response)(RequestFactory().get("/"))
     assert active() == 0
     assert "failed" in caplog.text
+
+
+class BrokenMatch:
+    """As a resolver of one's own could make: its route cannot be told."""
+
+    @property
+    def route(self):
+        raise RuntimeError("no route")
+
+
+@pytest.mark.parametrize("raises", [False, True])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_an_endpoint_that_cannot_be_found_leaves_no_active_request(watched, caplog, is_async, raises):
+    def view(request):
+        request.resolver_match = BrokenMatch()
+        if raises:
+            raise KeyError
+        return HttpResponse("fine")
+
+    async def aview(request):
+        return view(request)
+
+    for _ in range(2):
+        request = RequestFactory().get("/")
+        with pytest.raises(KeyError) if raises else contextlib.nullcontext():
+            if is_async:
+                assert asyncio.run(MetricsMiddleware(aview)(request)).content == b"fine"
+            else:
+                assert MetricsMiddleware(view)(request).content == b"fine"
+    assert active() == 0
+    assert counted() == {}
+    assert "no route" in caplog.text
+
+
+def test_what_is_no_response_reaches_the_caller_and_leaves_no_active_request(watched):
+    assert MetricsMiddleware(lambda request: None)(RequestFactory().get("/")) is None
+    assert active() == 0
 
 
 def test_a_test_run_leaves_no_files(watched):
