@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from django.utils import timezone as django_timezone
 
 from monitoring.dashboard import units
 
@@ -54,3 +55,11 @@ def test_ages(seconds: float, text: str) -> None:
 
 def test_what_never_was() -> None:
     assert units.ago(None, NOW) == "never"
+
+
+def test_times_have_their_day_where_it_is_not_today() -> None:
+    assert units.when(None, NOW) == "–"
+    assert units.when(NOW + timedelta(minutes=5), NOW) == "00:05"
+    assert units.when(NOW - timedelta(minutes=5), NOW) == "28 Feb 23:55"
+    with django_timezone.override("Asia/Tokyo"):
+        assert units.when(NOW - timedelta(minutes=5), NOW) == "08:55"

@@ -18,6 +18,7 @@ from django.views.decorators.http import require_safe
 from monitoring import schedule
 from monitoring.admin.collectors import silence
 from monitoring.admin.forms import InstanceFormSet, ServiceForm
+from monitoring.admin.outbox import trouble
 from monitoring.admin.stamps import stamp
 from monitoring.conf import conf, problems
 from monitoring.models import Baseline, EndpointInterval, Instance, Service, State
@@ -76,9 +77,10 @@ class ServiceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return JsonResponse({"text": text}, headers={"Cache-Control": "no-store"})
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        told = silence(timezone.now())
-        if told and request.method == "GET":
-            self.message_user(request, told, messages.WARNING)
+        if request.method == "GET":
+            now = timezone.now()
+            for told in filter(None, (silence(now), trouble(now))):
+                self.message_user(request, told, messages.WARNING)
         return super().changelist_view(request, extra_context)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Service]:

@@ -1,4 +1,4 @@
-"""Numbers as people read them: three digits that matter, and the unit. Pure.
+"""Numbers as people read them: three digits that matter, and the unit; ages and times. Pure.
 
 What is not known is a dash. A share is never rounded to "none" or to "all" where it is neither.
 """
@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+
+from django.utils import formats
+from django.utils.timezone import localtime
 
 Unit = Callable[[float | None], str]
 
@@ -88,3 +91,11 @@ def clock(at: datetime) -> str:
     """The time of day, to the millisecond where it is known that well: stamps of whole seconds stay such."""
     text = at.strftime("%H:%M:%S")
     return f"{text}.{at.microsecond // 1000:03}" if at.microsecond else text
+
+
+def when(moment: datetime | None, now: datetime) -> str:
+    """When something was, to the minute, in the current time zone; with the day where that is not today's."""
+    if moment is None:
+        return UNKNOWN
+    local = localtime(moment)
+    return formats.date_format(local, "H:i" if local.date() == localtime(now).date() else "j M H:i")

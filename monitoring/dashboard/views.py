@@ -54,6 +54,9 @@ def fleet(request: HttpRequest) -> HttpResponse:
     found = queries.fleet(window, now)
     context = {
         "fleet": found,
+        "outbox": queries.outbox(conf.INFLUXDB is not None, now),
+        "outbox_url": _admin_url_for(request, "outboxstate"),
+        "rejected_url": _admin_url_for(request, "rejectedpoints"),
         "services": SERVICES.sorted(found.services, sort),
         "headers": SERVICES.headers(sort),
         "add_url": _admin_url("monitoring_service_add"),
@@ -157,6 +160,12 @@ def _chosen(request: HttpRequest, name: str, choices: dict[str, Choice], default
     if len(given) > 1 or given[0] not in choices:
         raise UnknownParameter(f"“{name}” in the address is {' and '.join(given)[:100]!r}: it can be {', '.join(choices)}.")
     return choices[given[0]]
+
+
+def _admin_url_for(request: HttpRequest, model: str) -> str | None:
+    """The address of a model's list in the admin; None for who may not see it."""
+    allowed = any(request.user.has_perm(f"monitoring.{verb}_{model}") for verb in ("view", "change"))
+    return _admin_url(f"monitoring_{model}_changelist") if allowed else None
 
 
 def _admin_url(name: str, *args: Any) -> str | None:

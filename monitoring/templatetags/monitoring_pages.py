@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 
 from django import template
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from monitoring.dashboard import charts, units
+from monitoring.dashboard import charts, outbox, units
 from monitoring.dashboard.conditions import FAILING_SHARE
 from monitoring.dashboard.figures import Point
+from monitoring.dashboard.outbox import OutboxRow
 
 register = template.Library()
 
@@ -20,6 +22,8 @@ register.filter("duration", units.duration)
 register.filter("percent", units.percent)
 register.filter("number", units.number)
 register.filter("ago", units.ago)
+register.filter("when", units.when)
+register.filter("points", outbox.count)
 register.filter("moment", units.moment)
 register.simple_tag(charts.bar, name="bar")
 
@@ -28,6 +32,22 @@ register.simple_tag(charts.bar, name="bar")
 def elevated(share: float | None) -> bool:
     """Whether a share of errors is one to look at."""
     return share is not None and share >= FAILING_SHARE
+
+
+@register.inclusion_tag("monitoring/_outbox.html")
+def outbox_lines(found: OutboxRow, now: datetime, outbox_url: str | None, rejected_url: str | None) -> dict[str, object]:
+    """How points get on to InfluxDB: a warning for each thing that is wrong, else a line that all is well."""
+    return {
+        "outbox": found,
+        "bad": found.bad,
+        "headline": found.headline(now),
+        "next_attempt": found.next_attempt(now),
+        "dropped_lately": found.dropped_lately(now),
+        "rejected_lately": found.rejected_lately(now),
+        "now": now,
+        "outbox_url": outbox_url,
+        "rejected_url": rejected_url,
+    }
 
 
 @register.filter
