@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from monitoring.collector.sinks.base import Connection, Failure, Fault
 
@@ -13,6 +13,9 @@ MAX_REQUESTS = 500
 One bad line among 5,000 takes 25. Where nearly all are bad, as a bucket that holds other types under the same names makes them,
 nothing is to be found, and each would take two.
 """
+
+LONG_LINE = 10_000
+"""Bytes. Where one line is too much for a request and has fewer, it is not the line that is at fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,11 @@ def deliver(
         failure = connection.send(part)
         if failure is None:
             done.written += len(part)
+        elif failure.fault is Fault.SIZE and len(part) == 1 and len(part[0].encode()) < LONG_LINE:
+            said = f"{failure.reason} Even a line of {len(part[0].encode()):,} bytes is: raise the limit there."
+            done.failure, done.largest = replace(failure, fault=Fault.SETTING, reason=said), None
+            parts.append(part)
+            break
         elif failure.fault is Fault.POINTS or (failure.fault is Fault.SIZE and len(part) == 1):
             if len(part) == 1 or done.requests >= max_requests:
                 done.refused.append(Refused(tuple(part), failure.words or failure.reason))
