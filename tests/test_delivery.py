@@ -64,6 +64,14 @@ def test_where_all_are_bad_the_search_ends() -> None:
     assert len(judge.sizes) < 70
 
 
+def test_where_the_search_takes_too_long_it_ends() -> None:
+    judge = refusing(*LINES[:1000])
+    done = delivery.deliver(judge, LINES, 5000, search=lambda: len(judge.sizes) < 20)
+    assert judge.taken == LINES[1250:]
+    assert sorted(line for one in done.refused for line in one.lines) == sorted(LINES[:1250])
+    assert (done.written, done.rest, done.failure) == (3750, [], None)
+
+
 def test_what_is_too_large_is_halved_until_it_fits() -> None:
     judge = at_most(700)
     done = delivery.deliver(judge, LINES, 5000)

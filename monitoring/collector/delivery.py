@@ -46,8 +46,12 @@ def deliver(
     batch_size: int,
     max_requests: int = MAX_REQUESTS,
     go_on: Callable[[], bool] = lambda: True,
+    search: Callable[[], bool] = lambda: True,
 ) -> Delivered:
-    """Send these lines, in order, at most `batch_size` in a request. `go_on` is asked before each request but the first."""
+    """Send these lines, in order, at most `batch_size` in a request. `go_on` is asked before each request but the first.
+
+    `search` is asked whether there is time to find the refused lines of a part, too; else all of the part is set aside.
+    """
     done = Delivered()
     parts = [list(lines[first : first + batch_size]) for first in range(0, len(lines), batch_size)]
     parts.reverse()  # the next one last
@@ -66,7 +70,7 @@ def deliver(
             parts.append(part)
             break
         elif failure.fault is Fault.POINTS or (failure.fault is Fault.SIZE and len(part) == 1):
-            if len(part) == 1 or done.requests >= max_requests:
+            if len(part) == 1 or done.requests >= max_requests or not search():
                 done.refused.append(Refused(tuple(part), failure.words or failure.reason))
             else:
                 _halve(part, parts)

@@ -37,6 +37,10 @@ QUICK = 0.5
 SECONDS = 20.0
 """How long a round delivers at most; the next one goes on with what waits."""
 
+SEARCHING = 0.25
+"""The part of that time in which refused lines are looked for one by one. Later in a round, what they are sent with is set aside
+whole: or a server that refuses nearly all, and is not quick about it, keeps the rest waiting until the outbox is full."""
+
 FIRST_DELAY = 15.0
 LONGEST_DELAY = 300.0
 """Seconds to the attempt after the first failure, doubled with each further one, and at most; less up to a half, by chance."""
@@ -89,7 +93,7 @@ def deliver(sink: Sink, bounds: Bounds, *, seconds: float = SECONDS, patience: P
             if mine is None:
                 report.busy = True
             else:
-                _deliver(sink, mine, report, time.monotonic() + seconds)
+                _deliver(sink, mine, report, seconds)
     left = waiting()
     report.waiting, report.since = left.points, left.since
     return report
@@ -103,13 +107,19 @@ def _is_time(state: OutboxState, now: datetime, patience: Patience) -> bool:
     return patience is Patience.COMMAND and not state.asked_to_wait
 
 
-def _deliver(sink: Sink, mine: Lease, report: Report, ends: float) -> None:
+def _deliver(sink: Sink, mine: Lease, report: Report, seconds: float) -> None:
+    started = time.monotonic()
+    ends, search_ends = started + seconds, started + SEARCHING * seconds
     state = lease.state()
     if state.address != sink.address:
         # What waits goes there too, so that what is older than that was never sent there.
         mine.update(sink=sink.name, address=sink.address, since=waiting().since or timezone.now(), failures=0, failing_since=None)
         state.batch_size = 0
     size, requests_left = state.batch_size or BATCH_SIZE, delivery.MAX_REQUESTS
+
+    def go_on() -> bool:
+        return mine.renew() and time.monotonic() < ends
+
     with sink.open() as connection:
         careful = _Careful(connection, sink.name)
         while True:
@@ -117,7 +127,7 @@ def _deliver(sink: Sink, mine: Lease, report: Report, ends: float) -> None:
             if not batch.keys:
                 return
             begun = time.monotonic()
-            done = delivery.deliver(careful, batch.lines, size, requests_left, lambda: mine.renew() and time.monotonic() < ends)
+            done = delivery.deliver(careful, batch.lines, size, requests_left, go_on, lambda: time.monotonic() < search_ends)
             requests_left = max(1, requests_left - done.requests + 1)
             size = _next_size(size, done, (time.monotonic() - begun) / max(1, done.requests))
             if not outbox.acknowledge(mine, batch, done, 0 if size >= BATCH_SIZE else size):
