@@ -52,6 +52,7 @@ class Receiver(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer in one packet: a second one would wait for the first to be acknowledged, 40 ms
     server: Receiver
 
     def setup(self) -> None:

@@ -64,6 +64,14 @@ def test_where_all_are_bad_the_search_ends() -> None:
     assert len(judge.sizes) < 70
 
 
+def test_where_the_search_takes_too_long_it_ends() -> None:
+    judge = refusing(*LINES[:1000])
+    done = delivery.deliver(judge, LINES, 5000, search=lambda: len(judge.sizes) < 20)
+    assert judge.taken == LINES[1250:]
+    assert sorted(line for one in done.refused for line in one.lines) == sorted(LINES[:1250])
+    assert (done.written, done.rest, done.failure) == (3750, [], None)
+
+
 def test_what_is_too_large_is_halved_until_it_fits() -> None:
     judge = at_most(700)
     done = delivery.deliver(judge, LINES, 5000)
@@ -73,9 +81,22 @@ def test_what_is_too_large_is_halved_until_it_fits() -> None:
 
 
 def test_a_line_that_is_too_large_alone_is_refused() -> None:
-    done = delivery.deliver(at_most(0), LINES[:3], 5000)
-    assert [one.lines for one in done.refused] == [(line,) for line in LINES[:3]]
+    long = [line + "x" * delivery.LONG_LINE for line in LINES[:3]]
+    done = delivery.deliver(at_most(0), long, 5000)
+    assert [one.lines for one in done.refused] == [(line,) for line in long]
     assert done.refused[0].words == "too large"
+
+
+def test_where_any_line_is_too_large_it_is_not_the_lines() -> None:
+    """A proxy whose limit is wrong takes nothing: then all of it waits, as after any other wrong setting."""
+    judge = at_most(0)
+    done = delivery.deliver(judge, LINES, 5000)
+    assert (done.written, done.refused, done.rest) == (0, [], LINES)
+    assert done.failure is not None
+    assert done.failure.fault is Fault.SETTING
+    assert "Even a line of 7 bytes" in done.failure.reason
+    assert done.largest is None  # once the limit is mended, all lines go at once again
+    assert len(judge.sizes) == 13
 
 
 @pytest.mark.parametrize("fault", [Fault.UNREACHABLE, Fault.SLOW, Fault.SETTING])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 
@@ -24,6 +25,7 @@ class Memory:
     """A sink that keeps what it took; `judge` says what is wrong with lines."""
 
     name = "Memory"
+    timeout: float = 2.5
 
     def __init__(self, address: str = "memory") -> None:
         self.address = address
@@ -192,6 +194,17 @@ def test_a_clock_that_was_set_back_does_not_silence_it() -> None:
     assert deliver(sink).delivered == 1
 
 
+@pytest.mark.parametrize(("retry_after", "longest"), [(None, 300), (600, 3600)])
+def test_a_clock_that_was_set_back_a_little_delays_it_no_longer_than_agreed(retry_after: float | None, longest: float) -> None:
+    sink = Memory()
+    put("a")
+    sink.fails(retry_after=retry_after)
+    deliver(sink)
+    sink.works()
+    later(-longest)
+    assert deliver(sink).delivered == 1
+
+
 def test_another_address_is_tried_at_once_and_gets_what_waits() -> None:
     sink = Memory()
     sink.fails(Fault.SETTING)
@@ -288,6 +301,20 @@ def test_one_that_needs_its_time_gets_no_more_lines(monkeypatch: pytest.MonkeyPa
     assert sink.sizes == [5000, 2000, 2000, 2000, 1000]
 
 
+def test_rows_of_many_small_requests_do_not_count_as_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    put_lines(1000, rows=7)
+    sink = Memory()
+    sink.fails()
+    deliver(sink)
+    OutboxState.objects.update(batch_size=100)
+    clock = itertools.count(step=forwarding.QUICK / 10)  # of which each request takes a little
+    monkeypatch.setattr(forwarding.time, "monotonic", lambda: next(clock))
+    sink.works()
+    deliver(sink, Patience.NOW)
+    assert waiting().points == 0
+    assert max(sink.sizes[1:]) > 150
+
+
 def test_one_that_is_always_slow_still_gets_a_hundred() -> None:
     put_lines(1000)
     sink = Memory()
@@ -352,6 +379,21 @@ def test_a_killed_collectors_lease_ends() -> None:
         assert deliver(Memory()).delivered >= 1
 
 
+def test_the_lease_lasts_longer_than_a_request() -> None:
+    """Or a server that takes its time would be given every batch again and again."""
+    put("a")
+    sink = Memory()
+    sink.timeout = 300
+    left: list[timedelta] = []
+
+    def judge(lines: Sequence[str]) -> None:
+        left.append(OutboxState.objects.get().held_until - django_timezone.now())
+
+    sink.judge = judge
+    assert deliver(sink).delivered == 1
+    assert left[0] > timedelta(seconds=300)
+
+
 def test_who_lost_the_lease_acknowledges_nothing() -> None:
     put("a", "b")
     sink = Memory()
@@ -386,6 +428,19 @@ def test_rows_that_cannot_be_read_are_dropped_and_counted() -> None:
     assert report.delivered == 1
     assert report.waiting == 0
     assert OutboxState.objects.get().dropped == 7
+
+
+def test_rows_that_cannot_be_read_are_counted_once() -> None:
+    WaitingPoints.objects.create(created_at=1, points=7, size=3, lines=b"odd")
+    put("a")
+    sink = Memory()
+    sink.fails()
+    for _ in range(3):
+        deliver(sink, Patience.NOW)
+    assert OutboxState.objects.get().dropped == 0
+    sink.works()
+    assert deliver(sink, Patience.NOW).delivered == 1
+    assert (OutboxState.objects.get().dropped, waiting().points) == (7, 0)
 
 
 def test_time_ends_a_delivery_and_the_next_goes_on() -> None:

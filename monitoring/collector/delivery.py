@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from monitoring.collector.sinks.base import Connection, Failure, Fault
 
@@ -13,6 +13,9 @@ MAX_REQUESTS = 500
 One bad line among 5,000 takes 25. Where nearly all are bad, as a bucket that holds other types under the same names makes them,
 nothing is to be found, and each would take two.
 """
+
+LONG_LINE = 10_000
+"""Bytes. Where one line is too much for a request and has fewer, it is not the line that is at fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,12 @@ def deliver(
     batch_size: int,
     max_requests: int = MAX_REQUESTS,
     go_on: Callable[[], bool] = lambda: True,
+    search: Callable[[], bool] = lambda: True,
 ) -> Delivered:
-    """Send these lines, in order, at most `batch_size` in a request. `go_on` is asked before each request but the first."""
+    """Send these lines, in order, at most `batch_size` in a request. `go_on` is asked before each request but the first.
+
+    `search` is asked whether there is time to find the refused lines of a part, too; else all of the part is set aside.
+    """
     done = Delivered()
     parts = [list(lines[first : first + batch_size]) for first in range(0, len(lines), batch_size)]
     parts.reverse()  # the next one last
@@ -57,8 +64,13 @@ def deliver(
         failure = connection.send(part)
         if failure is None:
             done.written += len(part)
+        elif failure.fault is Fault.SIZE and len(part) == 1 and len(part[0].encode()) < LONG_LINE:
+            said = f"{failure.reason} Even a line of {len(part[0].encode()):,} bytes is: raise the limit there."
+            done.failure, done.largest = replace(failure, fault=Fault.SETTING, reason=said), None
+            parts.append(part)
+            break
         elif failure.fault is Fault.POINTS or (failure.fault is Fault.SIZE and len(part) == 1):
-            if len(part) == 1 or done.requests >= max_requests:
+            if len(part) == 1 or done.requests >= max_requests or not search():
                 done.refused.append(Refused(tuple(part), failure.words or failure.reason))
             else:
                 _halve(part, parts)

@@ -32,14 +32,21 @@ SMALLEST_BATCH = 100
 """Fewer are not tried where a server is slow: it is not the number then."""
 
 QUICK = 0.5
-"""Seconds: a server that takes no longer for a batch may get a larger one."""
+"""Seconds: a server that takes no longer for a request may get a larger one."""
 
 SECONDS = 20.0
 """How long a round delivers at most; the next one goes on with what waits."""
 
+SEARCHING = 0.25
+"""The part of that time in which refused lines are looked for one by one. Later in a round, what they are sent with is set aside
+whole: or a server that refuses nearly all, and is not quick about it, keeps the rest waiting until the outbox is full."""
+
 FIRST_DELAY = 15.0
 LONGEST_DELAY = 300.0
 """Seconds to the attempt after the first failure, doubled with each further one, and at most; less up to a half, by chance."""
+
+LONGEST_WAIT = 3600.0
+"""Seconds: no sink is left alone for longer, whatever it asks for."""
 
 
 class Patience(enum.Enum):
@@ -82,11 +89,11 @@ def deliver(sink: Sink, bounds: Bounds, *, seconds: float = SECONDS, patience: P
     if state.address == sink.address and not _is_time(state, now, patience):
         report.error, report.retry_at = state.error, state.retry_at
     else:
-        with lease.taken() as mine:
+        with lease.taken(sink.timeout) as mine:
             if mine is None:
                 report.busy = True
             else:
-                _deliver(sink, mine, report, time.monotonic() + seconds)
+                _deliver(sink, mine, report, seconds)
     left = waiting()
     report.waiting, report.since = left.points, left.since
     return report
@@ -95,29 +102,35 @@ def deliver(sink: Sink, bounds: Bounds, *, seconds: float = SECONDS, patience: P
 def _is_time(state: OutboxState, now: datetime, patience: Patience) -> bool:
     if state.retry_at is None or state.retry_at <= now or patience is Patience.NOW:
         return True
-    if state.retry_at > now + timedelta(seconds=3600 + LONGEST_DELAY):
-        return True  # longer than anything asks for: the clock was set back
+    if state.retry_at > now + timedelta(seconds=LONGEST_WAIT if state.asked_to_wait else LONGEST_DELAY):
+        return True  # longer than was agreed: the clock was set back
     return patience is Patience.COMMAND and not state.asked_to_wait
 
 
-def _deliver(sink: Sink, mine: Lease, report: Report, ends: float) -> None:
+def _deliver(sink: Sink, mine: Lease, report: Report, seconds: float) -> None:
+    started = time.monotonic()
+    ends, search_ends = started + seconds, started + SEARCHING * seconds
     state = lease.state()
     if state.address != sink.address:
         # What waits goes there too, so that what is older than that was never sent there.
         mine.update(sink=sink.name, address=sink.address, since=waiting().since or timezone.now(), failures=0, failing_since=None)
         state.batch_size = 0
     size, requests_left = state.batch_size or BATCH_SIZE, delivery.MAX_REQUESTS
+
+    def go_on() -> bool:
+        return mine.renew() and time.monotonic() < ends
+
     with sink.open() as connection:
         careful = _Careful(connection, sink.name)
         while True:
-            keys, lines = outbox.next_batch(size)
-            if not keys:
+            batch = outbox.next_batch(size)
+            if not batch.keys:
                 return
             begun = time.monotonic()
-            done = delivery.deliver(careful, lines, size, requests_left, lambda: mine.renew() and time.monotonic() < ends)
+            done = delivery.deliver(careful, batch.lines, size, requests_left, go_on, lambda: time.monotonic() < search_ends)
             requests_left = max(1, requests_left - done.requests + 1)
-            size = _next_size(size, done, time.monotonic() - begun)
-            if not outbox.acknowledge(mine, keys, done, 0 if size >= BATCH_SIZE else size):
+            size = _next_size(size, done, (time.monotonic() - begun) / max(1, done.requests))
+            if not outbox.acknowledge(mine, batch, done, 0 if size >= BATCH_SIZE else size):
                 report.busy = True  # this took so long that another collector went on
                 return
             report.delivered += done.written
@@ -145,7 +158,7 @@ class _Careful:
 
 
 def _next_size(size: int, done: Delivered, seconds: float) -> int:
-    """Half as many lines after a request that was too large or too slow; more again, a tenth at a time, where it was quick."""
+    """Half as many lines after a request that was too large or too slow; more again, a tenth at a time, where each was quick."""
     if done.largest is not None:
         return max(1, min(size, done.largest))
     if done.failure is not None:
@@ -157,7 +170,7 @@ def _retry_later(mine: Lease, failure: Failure) -> datetime:
     """Note a failed attempt; when the next one is made."""
     state, now = lease.state(), timezone.now()
     delay = min(FIRST_DELAY * 2 ** min(state.failures, 10), LONGEST_DELAY) * random.uniform(0.5, 1)  # noqa: S311 (no secret)
-    at = now + timedelta(seconds=delay if failure.retry_after is None else failure.retry_after)
+    at = now + timedelta(seconds=delay if failure.retry_after is None else min(failure.retry_after, LONGEST_WAIT))
     mine.update(
         failures=state.failures + 1,
         failing_since=state.failing_since or now,

@@ -15,7 +15,8 @@ from django.utils import timezone
 from monitoring.models import OutboxState
 
 LENGTH = timedelta(seconds=60)
-"""For how long a collector that says nothing counts as delivering: one that was killed says nothing."""
+"""For how long, beside the time that a request may take, a collector that says nothing counts as delivering: one that was killed
+says nothing."""
 
 
 def state() -> OutboxState:
@@ -31,8 +32,8 @@ def state() -> OutboxState:
 class Lease:
     """The right to deliver, for as long as it is said again in time."""
 
-    def __init__(self, holder: str) -> None:
-        self._holder = holder
+    def __init__(self, holder: str, length: timedelta) -> None:
+        self._holder, self._length = holder, length
         self._said = time.monotonic()
 
     def renew(self) -> bool:
@@ -43,19 +44,23 @@ class Lease:
         """Change the state, and say it again. False where another collector has the right by now; nothing is changed then."""
         self._said = time.monotonic()
         mine = OutboxState.objects.filter(pk=OutboxState.ONLY, holder=self._holder)
-        return bool(mine.update(held_until=timezone.now() + LENGTH, **values))
+        return bool(mine.update(held_until=timezone.now() + self._length, **values))
 
 
 @contextlib.contextmanager
-def taken() -> Iterator[Lease | None]:
-    """The right to deliver, or None where another collector has it. state() has been called before."""
+def taken(request: float = 0.0) -> Iterator[Lease | None]:
+    """The right to deliver, or None where another collector has it. state() has been called before.
+
+    A request takes so many seconds at most, during which nothing can be said.
+    """
+    length = LENGTH + timedelta(seconds=request)
     now, holder = timezone.now(), uuid.uuid4().hex
     # The last one: of a clock that was set back.
-    free = Q(held_until=None) | Q(held_until__lt=now) | Q(held_until__gt=now + 2 * LENGTH)
-    if not OutboxState.objects.filter(free, pk=OutboxState.ONLY).update(holder=holder, held_until=now + LENGTH):
+    free = Q(held_until=None) | Q(held_until__lt=now) | Q(held_until__gt=now + 2 * length)
+    if not OutboxState.objects.filter(free, pk=OutboxState.ONLY).update(holder=holder, held_until=now + length):
         yield None
         return
     try:
-        yield Lease(holder)
+        yield Lease(holder, length)
     finally:
         OutboxState.objects.filter(pk=OutboxState.ONLY, holder=holder).update(holder="", held_until=None)

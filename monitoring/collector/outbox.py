@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from django.db import router, transaction
@@ -37,6 +37,16 @@ class Bounds:
     size: int
     """Bytes, compressed as they are kept."""
     age: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows that are delivered together."""
+
+    keys: list[int]
+    lines: list[str]
+    unreadable: int
+    """Points of theirs that are lost."""
 
 
 def put(polled: Sequence[PolledInstance]) -> None:
@@ -76,25 +86,24 @@ def put_back(rejected: RejectedPoints) -> None:
             rows.insert([WaitingRow(now, rejected.points, len(packed), packed)])
 
 
-def next_batch(size: int) -> tuple[list[int], list[str]]:
-    """The keys and the lines of the rows that wait longest: of no more lines than this, unless the first row has more."""
-    keys: list[int] = []
-    lines: list[str] = []
+def next_batch(size: int) -> Batch:
+    """The rows that wait longest: of no more lines than this, unless the first row has more. It is empty where none waits."""
+    batch, unreadable = Batch([], [], 0), 0
     found = WaitingPoints.objects.order_by("pk").values_list("pk", "points", "lines")
     for pk, number, packed in found.iterator(chunk_size=50):
-        if keys and len(lines) + number > size:
+        if batch.keys and len(batch.lines) + number > size:
             break
-        keys.append(pk)
+        batch.keys.append(pk)
         try:
-            lines += unpack_lines(bytes(packed))
+            batch.lines.extend(unpack_lines(bytes(packed)))
         except ValueError:
             logger.exception("Points in the outbox cannot be read, and are dropped")
-            OutboxState.objects.filter(pk=OutboxState.ONLY).update(dropped=F("dropped") + number, dropped_at=timezone.now())
-    return keys, lines
+            unreadable += number
+    return replace(batch, unreadable=unreadable)
 
 
-def acknowledge(mine: Lease, keys: Sequence[int], done: Delivered, batch_size: int) -> bool:
-    """Take what was settled of these rows out of the outbox, and note it in the state with the size of the next batch.
+def acknowledge(mine: Lease, batch: Batch, done: Delivered, batch_size: int) -> bool:
+    """Take what was settled of the batch out of the outbox, and note it in the state with the size of the next batch.
 
     False where another collector has the lease by now, and nothing is changed then. Raises DatabaseError.
     """
@@ -105,16 +114,19 @@ def acknowledge(mine: Lease, keys: Sequence[int], done: Delivered, batch_size: i
         values |= {"failures": 0, "failing_since": None, "error": "", "retry_at": None, "asked_to_wait": False}
     if done.written:
         values["delivered_at"] = timezone.now()
+    settled = done.written or refused or not done.rest
+    if settled and batch.unreadable:
+        values |= {"dropped": F("dropped") + batch.unreadable, "dropped_at": timezone.now()}
     with transaction.atomic(using=router.db_for_write(WaitingPoints)):
         if not mine.update(**values):
             return False
-        settled = list(keys)
+        if not settled:
+            return True
+        keys = list(batch.keys)
         if done.rest:
-            first, packed = settled.pop(0), pack_lines(done.rest)
-            if not done.written and not refused:
-                return True
+            first, packed = keys.pop(0), pack_lines(done.rest)
             WaitingPoints.objects.filter(pk=first).update(lines=packed, size=len(packed), points=len(done.rest))
-        WaitingPoints.objects.filter(pk__in=settled).delete()
+        WaitingPoints.objects.filter(pk__in=keys).delete()
         if refused:
             _set_aside(done)
     return True

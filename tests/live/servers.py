@@ -137,6 +137,7 @@ class Influxd:
 
 
 class _Shim(BaseHTTPRequestHandler):
+    wbufsize = -1
     server: _ShimServer
 
     def do_POST(self) -> None:

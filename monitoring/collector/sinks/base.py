@@ -71,6 +71,8 @@ class Sink(Protocol):
     name: str
     address: str
     """Where it is and what of it is written to, without credentials: another address is another sink."""
+    timeout: float
+    """Seconds that one request takes at most."""
 
     def open(self) -> AbstractContextManager[Connection]:
         """The sink, ready to be written to; nothing is sent yet."""

@@ -33,6 +33,7 @@ class InfluxDBSink:
         self.target = target
         self.answers = Answers(target)
         self.address = self.answers.address
+        self.timeout = target.timeout
 
     @contextlib.contextmanager
     def open(self) -> Iterator[InfluxDBConnection]:
