@@ -26,7 +26,6 @@ from benchmarks.storing import Documents
 from tests.live.servers import victoria_metrics_server
 
 
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--services", type=int, default=1000)
