@@ -93,7 +93,7 @@ def test_what_is_served_is_what_influxd_gives_back(stamped: Any, influxd: Influx
     assert [row.pop("time") for row in rows] == [1000 * moment for moment in moments]
     for row in rows:
         assert 0 < row.pop("poll_duration") < 30
-        assert row == {"up": 1, "error": "", "instance": instance, "service": "shop-0"}
+        assert row == {"up": 1, "polls": 1, "failures": 0, "error": "", "instance": instance, "service": "shop-0"}
     assert len(influxd.select(database, "SHOW MEASUREMENTS")) == 2
 
 
@@ -105,7 +105,8 @@ def test_what_is_served_is_what_victoria_metrics_gives_back(stamped: Any, victor
         for number, route in enumerate(ROUTES):
             for field, value in written(number, poll).items():
                 expected[f"shop-0_{field}", route, moment] = pytest.approx(value, rel=1e-12)
-        expected["monitoring_poll_up", None, moment] = 1
+        expected["monitoring_poll_up", None, moment] = expected["monitoring_poll_polls", None, moment] = 1
+        expected["monitoring_poll_failures", None, moment] = 0
         expected["monitoring_poll_error", None, moment] = 0  # it has no strings
         expected["monitoring_poll_poll_duration", None, moment] = pytest.approx(15, abs=15)
 
