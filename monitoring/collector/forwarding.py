@@ -113,7 +113,8 @@ def _deliver(sink: Sink, mine: Lease, report: Report, seconds: float) -> None:
     state = lease.state()
     if state.address != sink.address:
         # What waits goes there too, so that what is older than that was never sent there.
-        mine.update(sink=sink.name, address=sink.address, since=waiting().since or timezone.now(), failures=0, failing_since=None)
+        fresh = {"failures": 0, "failing_since": None, "error": "", "retry_at": None, "asked_to_wait": False}
+        mine.update(sink=sink.name, address=sink.address, since=waiting().since or timezone.now(), **fresh)
         state.batch_size = 0
     size, requests_left = state.batch_size or BATCH_SIZE, delivery.MAX_REQUESTS
 

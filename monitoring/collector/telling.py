@@ -64,7 +64,7 @@ def delivery(name: str, found: forwarding.Report) -> SinkReport:
     if found.dropped:
         said.append(
             f"{_points(found.dropped, 'was', 'were')} dropped: the outbox was full, or they were too old (setting OUTBOX)."
-            " manage.py export_history writes what the history still has of them."
+            " manage.py export_history --since ... --until ... writes what the history still has of that time."
         )
     waits = ""
     if found.waiting and found.since:

@@ -105,8 +105,8 @@ def test_what_is_served_is_what_victoria_metrics_gives_back(stamped: Any, victor
         for number, route in enumerate(ROUTES):
             for field, value in written(number, poll).items():
                 expected[f"shop-0_{field}", route, moment] = pytest.approx(value, rel=1e-12)
-        for field, value in {"up": 1, "polls": 1, "failures": 0}.items():
-            expected[f"monitoring_poll_{field}", None, moment] = value
+        expected["monitoring_poll_up", None, moment] = expected["monitoring_poll_polls", None, moment] = 1
+        expected["monitoring_poll_failures", None, moment] = 0
         expected["monitoring_poll_error", None, moment] = 0  # it has no strings
         expected["monitoring_poll_poll_duration", None, moment] = pytest.approx(15, abs=15)
 
