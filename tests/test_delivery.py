@@ -66,7 +66,7 @@ def test_where_all_are_bad_the_search_ends() -> None:
 
 def test_where_the_search_takes_too_long_it_ends() -> None:
     judge = refusing(*LINES[:1000])
-    done = delivery.deliver(judge, LINES, 5000, search=lambda: len(judge.sizes) < 20)
+    done = delivery.deliver(judge, LINES, 5000, search=lambda found: len(judge.sizes) < 20)
     assert judge.taken == LINES[1250:]
     assert sorted(line for one in done.refused for line in one.lines) == sorted(LINES[:1250])
     assert (done.written, done.rest, done.failure) == (3750, [], None)
@@ -115,6 +115,6 @@ def test_any_other_failure_keeps_the_rest_in_order(fault: Fault) -> None:
 def test_it_ends_where_there_is_no_time_left() -> None:
     answers = iter([True, False])
     judge = refusing()
-    done = delivery.deliver(judge, LINES, 1000, go_on=lambda: next(answers))
+    done = delivery.deliver(judge, LINES, 1000, go_on=lambda settled: next(answers))
     assert judge.taken == LINES[:2000]
     assert (done.written, done.rest, done.failure) == (2000, LINES[2000:], None)

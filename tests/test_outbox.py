@@ -451,6 +451,30 @@ def test_time_ends_a_delivery_and_the_next_goes_on() -> None:
     assert deliver(sink).delivered == 6000
 
 
+def test_without_time_a_bad_line_is_found_all_the_same_over_several_deliveries() -> None:
+    """Each of them settles something, or the next would begin with the same requests, for ever."""
+    lines = put_lines(1000, rows=5)
+    bad = lines[2345]
+    sink = Memory()
+    sink.judge = lambda sent: Failure(Fault.POINTS, "It refused.", "odd") if bad in sent else None
+    left = [5000]
+    while left[-1]:
+        left.append(forwarding.deliver(sink, Bounds(10**12, timedelta(days=36500)), seconds=0).waiting)
+        assert left[-1] < left[-2]
+    assert sink.lines == [line for line in lines if line != bad]
+    assert RejectedPoints.objects.get().points == 1
+
+
+def test_a_few_bad_lines_are_found_however_slow_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forwarding, "SEARCH_SECONDS", 0)
+    lines = put_lines(1000, rows=5)
+    bad = {lines[17], lines[2345], lines[4999]}
+    sink = Memory()
+    sink.judge = lambda sent: Failure(Fault.POINTS, "It refused.", "odd") if bad & set(sent) else None
+    assert deliver(sink).rejected == 3
+    assert sink.lines == [line for line in lines if line not in bad]
+
+
 def test_stamps_of_what_waits() -> None:
     moment = datetime(2026, 11, 22, 1, 2, 3, 456789, tzinfo=timezone.utc)
     put("a", at=moment + timedelta(hours=1))

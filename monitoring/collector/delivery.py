@@ -45,19 +45,20 @@ def deliver(
     lines: Sequence[str],
     batch_size: int,
     max_requests: int = MAX_REQUESTS,
-    go_on: Callable[[], bool] = lambda: True,
-    search: Callable[[], bool] = lambda: True,
+    go_on: Callable[[bool], bool] = lambda settled: True,
+    search: Callable[[int], bool] = lambda found: True,
 ) -> Delivered:
-    """Send these lines, in order, at most `batch_size` in a request. `go_on` is asked before each request but the first.
+    """Send these lines, in order, at most `batch_size` in a request. `go_on` is asked before each request but the first, and
+    told whether anything was settled: what ends before that would begin with the same requests again, for ever.
 
-    `search` is asked whether there is time to find the refused lines of a part, too; else all of the part is set aside.
+    `search` is asked whether the refused lines of a part are to be found, and told how many were; else the part is set aside.
     """
     done = Delivered()
     parts = [list(lines[first : first + batch_size]) for first in range(0, len(lines), batch_size)]
     parts.reverse()  # the next one last
     while parts:
         part = parts.pop()
-        if done.requests and not go_on():
+        if done.requests and not go_on(bool(done.written or done.refused)):
             parts.append(part)
             break
         done.requests += 1
@@ -70,7 +71,7 @@ def deliver(
             parts.append(part)
             break
         elif failure.fault is Fault.POINTS or (failure.fault is Fault.SIZE and len(part) == 1):
-            if len(part) == 1 or done.requests >= max_requests or not search():
+            if len(part) == 1 or done.requests >= max_requests or not search(len(done.refused)):
                 done.refused.append(Refused(tuple(part), failure.words or failure.reason))
             else:
                 _halve(part, parts)

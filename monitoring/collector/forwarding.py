@@ -37,9 +37,11 @@ QUICK = 0.5
 SECONDS = 20.0
 """How long a round delivers at most; the next one goes on with what waits."""
 
-SEARCHING = 0.25
-"""The part of that time in which refused lines are looked for one by one. Later in a round, what they are sent with is set aside
-whole: or a server that refuses nearly all, and is not quick about it, keeps the rest waiting until the outbox is full."""
+SEARCH_SECONDS = 5.0
+SEARCHED = 5
+"""For how many seconds refused lines are looked for one by one, and how many are found however long it takes. Later in a round, what
+others are sent with is set aside whole: or a server that refuses nearly all, and is not quick about it, keeps the rest waiting until
+the outbox is full."""
 
 FIRST_DELAY = 15.0
 LONGEST_DELAY = 300.0
@@ -109,7 +111,7 @@ def _is_time(state: OutboxState, now: datetime, patience: Patience) -> bool:
 
 def _deliver(sink: Sink, mine: Lease, report: Report, seconds: float) -> None:
     started = time.monotonic()
-    ends, search_ends = started + seconds, started + SEARCHING * seconds
+    ends, search_ends = started + seconds, started + SEARCH_SECONDS
     state = lease.state()
     if state.address != sink.address:
         # What waits goes there too, so that what is older than that was never sent there.
@@ -118,8 +120,11 @@ def _deliver(sink: Sink, mine: Lease, report: Report, seconds: float) -> None:
         state.batch_size = 0
     size, requests_left = state.batch_size or BATCH_SIZE, delivery.MAX_REQUESTS
 
-    def go_on() -> bool:
-        return mine.renew() and time.monotonic() < ends
+    def go_on(settled: bool) -> bool:
+        return mine.renew() and (time.monotonic() < ends or not settled)
+
+    def search(found: int) -> bool:
+        return report.rejected + found < SEARCHED or time.monotonic() < search_ends
 
     with sink.open() as connection:
         careful = _Careful(connection, sink.name)
@@ -128,7 +133,7 @@ def _deliver(sink: Sink, mine: Lease, report: Report, seconds: float) -> None:
             if not batch.keys:
                 return
             begun = time.monotonic()
-            done = delivery.deliver(careful, batch.lines, size, requests_left, go_on, lambda: time.monotonic() < search_ends)
+            done = delivery.deliver(careful, batch.lines, size, requests_left, go_on, search)
             requests_left = max(1, requests_left - done.requests + 1)
             size = _next_size(size, done, (time.monotonic() - begun) / max(1, done.requests))
             if not outbox.acknowledge(mine, batch, done, 0 if size >= BATCH_SIZE else size):
