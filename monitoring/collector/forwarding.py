@@ -40,8 +40,8 @@ SECONDS = 20.0
 SEARCH_SECONDS = 5.0
 SEARCHED = 5
 """For how many seconds refused lines are looked for one by one, and how many are found however long it takes. Later in a round,
-what others are sent with is set aside whole: or a server that refuses nearly all, and is not quick about it, keeps the rest waiting
-until the outbox is full."""
+what others are sent with is set aside whole: or a server that refuses nearly all, and is not quick about it, keeps the rest
+waiting until the outbox is full."""
 
 FIRST_DELAY = 15.0
 LONGEST_DELAY = 300.0
