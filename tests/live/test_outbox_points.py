@@ -65,15 +65,17 @@ def stamped(tmp_path: Path, request: pytest.FixtureRequest) -> Any:
     """Three rounds to a server; the address that was polled, and the milliseconds of the polls."""
     service = Serving()
 
-    def collected(url: str, bucket: str) -> tuple[str, list[int]]:
+    def collect(url: str, bucket: str) -> tuple[str, list[int]]:
         monitor = Monitor(tmp_path, sqlite(tmp_path), [service], INFLUXDB=influxdb(url, bucket, TIMEOUT=20))
         request.addfinalizer(monitor.close)
         for _ in range(3):
-            assert monitor.round()[::2] == (0, "")
+            collected = monitor.round()
+            assert (collected.code, collected.errors) == (0, "")
+            assert f"{len(ROUTES) + 1} points delivered." in collected.said
         moments = monitor.ask("list(Availability.objects.filter(resolution=0).order_by('end').values_list('end', flat=True))")
         return f"127.0.0.1:{monitor.servers[0].port}", moments
 
-    return collected
+    return collect
 
 
 @requires("influxd")
@@ -81,14 +83,18 @@ def test_what_is_served_is_what_influxd_gives_back(stamped: Any, influxd: Influx
     database = f"fleet{uuid4().hex}"
     influxd.create_database(database)
     instance, moments = stamped(influxd.url, database)
-    found = {(row["route"], row["time"] // 1000): row for row in influxd.select(database, 'SELECT * FROM "shop-0"')}
     expected = {}
     for poll, moment in enumerate(moments):
         for number, route in enumerate(ROUTES):
             tags = {"instance": instance, "method": "GET", "path": "GET" + route, "route": route, "time": moment * 1000}
             none = dict.fromkeys(written(0, 1)) if not poll else {}
             expected[route, moment] = {**none, **written(number, poll), **tags}
-    assert found == expected  # no row, field or tag more or less
+
+    def read() -> dict[tuple[str, int], dict[str, Any]]:
+        return {(row["route"], row["time"] // 1000): row for row in influxd.select(database, 'SELECT * FROM "shop-0"')}
+
+    # No row, field or tag more or less.
+    assert wait_for(lambda: found if len(found := read()) >= len(expected) else None, what="all rows in influxd") == expected
     rows = influxd.select(database, "SELECT * FROM monitoring_poll")
     assert [row.pop("time") for row in rows] == [1000 * moment for moment in moments]
     for row in rows:
