@@ -28,6 +28,9 @@ OTHER_METHOD = "_OTHER"
 UNKNOWN_ROUTE = "/unknown"
 """What stands for the path of a request that matches no route."""
 
+OVERFLOW_ROUTE = "/_other"
+"""With OTHER_METHOD, what stands for all endpoints beyond as many as are kept."""
+
 MAX_ROUTE_LENGTH = 400
 """Bytes of a route, in UTF-8, that are kept; a longer one ends in a hash of the whole, so that it stays distinct."""
 

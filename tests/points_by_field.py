@@ -38,11 +38,13 @@ def lines(polled: PolledInstance) -> list[str]:
     measurement = _measurement(polled.service)
     instance = _tag("instance", polled.instance)
     changed = None if polled.interval is None else {(one.method, one.route): one for one in polled.interval.endpoints}
-    for endpoint in polled.document.endpoints.values():
-        fields = _cumulative(endpoint)
+    reported = {(one.method, one.route): one for one in polled.document.endpoints.values()}
+    for method, route in dict.fromkeys([*reported, *(changed or {})]):
+        endpoint = reported.get((method, route))
+        fields = {} if endpoint is None else _cumulative(endpoint)
         if changed is not None:
-            fields.update(_of_interval(changed.get((endpoint.method, endpoint.route))))
-        tags = instance + _tag("method", endpoint.method) + _tag("path", endpoint.key) + _tag("route", endpoint.route)
+            fields.update(_of_interval(changed.get((method, route))))
+        tags = instance + _tag("method", method) + _tag("path", method + route) + _tag("route", route)
         if encoded := _fields(fields):
             written.append(f"{measurement}{tags} {encoded} {timestamp}")
     return written

@@ -223,7 +223,7 @@ def test_the_number_of_queries_does_not_grow_with_the_endpoints(
     poll(instance, 0, {"/a": 10})
     with django_assert_max_num_queries(30):  # SQLite takes the rows in several statements
         poll(instance, 1, {f"/{number}": 2 for number in range(1000)})
-    assert Endpoint.objects.count() == 1000
+    assert Endpoint.objects.count() == 1001
     with django_assert_max_num_queries(30):
         poll(instance, 2, {f"/{number}": 4 for number in range(1000)})
     assert Interval.objects.count() == 2

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from monitoring import histogram
 from monitoring.instrument import merging, store
-from monitoring.wire import bounded_route
+from monitoring.wire import OVERFLOW_ROUTE, bounded_route
 
 
 def new_table(max_series=10):
@@ -52,8 +52,8 @@ def test_what_comes_after_the_last_row_shares_one_and_is_counted():
         row = table.add_row(f"{number}/", "GET", f"/{number}/")
         table.record(row, 200, 0.0, 1.0)
     found = read(table)
-    assert sorted(found) == ["GET/0/", "GET/1/", "_OTHER" + store.OVERFLOW_ROUTE]
-    assert found["_OTHER" + store.OVERFLOW_ROUTE].count == 3
+    assert sorted(found) == ["GET/0/", "GET/1/", "_OTHER" + OVERFLOW_ROUTE]
+    assert found["_OTHER" + OVERFLOW_ROUTE].count == 3
     assert merging.TableReader(table.content()).dropped_series == 3
 
 

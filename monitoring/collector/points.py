@@ -58,6 +58,7 @@ def lines(polled: PolledInstance) -> list[str]:
     Cumulative fields are written for each endpoint in the document, whether it was asked for or not, as a counter is read. Fields
     of the interval are written wherever an interval ended with this poll, as zeros where nothing happened, so that sums and
     averages over time are right; the baseline poll has none. Quantiles and `max` are only there where something was measured.
+    An endpoint that is in the interval alone, as `_OTHER/_other` may be, has no cumulative fields.
     """
     stamp = timestamp(polled.polled_at)
     written = [_poll_line(polled, stamp)]
@@ -69,9 +70,12 @@ def lines(polled: PolledInstance) -> list[str]:
         method, route = endpoint.method, endpoint.route
         fields = _cumulative(endpoint)
         if changed is not None:
-            interval = changed.get((method, route))
+            interval = changed.pop((method, route), None)
             fields += _IDLE if interval is None else interval_fields(interval)
         if fields:
+            written.append(f"{head}{endpoint_tags(method, route)} {fields[1:]} {stamp}")
+    for (method, route), interval in (changed or {}).items():
+        if fields := interval_fields(interval):
             written.append(f"{head}{endpoint_tags(method, route)} {fields[1:]} {stamp}")
     return written
 

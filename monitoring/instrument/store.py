@@ -15,7 +15,7 @@ from bisect import bisect_left
 from pathlib import Path
 
 from monitoring import histogram
-from monitoring.wire import OTHER_METHOD, STANDARD_METHODS, bounded_route
+from monitoring.wire import OTHER_METHOD, OVERFLOW_ROUTE, STANDARD_METHODS, bounded_route
 
 WORD = 8
 MAGIC = int.from_bytes(b"DJMONITR", "little")
@@ -44,9 +44,6 @@ IDLE_SECONDS = 7 * 86400.0
 
 OTHER_STATUS = 0
 """What stands for an endpoint's status codes beyond the first STATUS_CODES - 1, and for what is no status code."""
-
-OVERFLOW_ROUTE = "/_other"
-"""What stands for all endpoints beyond the maximum."""
 
 _DROPPED_KEYS_KEPT = 10_000
 _BOUNDS = histogram.INNER_BOUNDS

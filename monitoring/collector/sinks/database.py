@@ -6,20 +6,19 @@ once never count a request twice; and what other sinks get of it goes into the o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from django.db import router, transaction
 from django.db.models import F
 
-from monitoring.collector import baselines, intervals, observing, outbox, rollups, rows
+from monitoring.collector import baselines, endpoints, intervals, observing, outbox, rollups, rows
 from monitoring.collector.intervals import InstanceInterval
 from monitoring.collector.outcomes import Outcome
 from monitoring.collector.rows import AvailabilityRow, EndpointRow, IntervalRow
 from monitoring.collector.sinks.base import PolledInstance
-from monitoring.models import Baseline, Endpoint, Instance, Service, milliseconds
-
-_ROWS_A_STATEMENT = 1000
+from monitoring.models import Baseline, Instance, Service, milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +49,7 @@ def store(service: Service, outcomes: Sequence[Outcome], to_outbox: bool = False
     An instance that was deleted or got another URL while it was polled is left out.
     """
     stored: list[Stored] = []
-    polled: list[tuple[Instance, Outcome]] = []
-    found: list[tuple[Instance, InstanceInterval]] = []
+    polled: list[_Polled] = []
     with transaction.atomic(using=router.db_for_write(Service)):
         # A write that changes nothing comes first. It locks the service for this transaction; and on SQLite it takes the lock for
         # writing before anything is read: a transaction that asks for it later fails at once instead of waiting its turn.
@@ -73,15 +71,41 @@ def store(service: Service, outcomes: Sequence[Outcome], to_outbox: bool = False
                     f"it reports the counters of {twin.label} a second time, which are left out: their processes share a folder."
                     " Register one of the two, or give each server a STATE_DIR of its own",
                 )
-            warning = observing.observe(instance, outcome, interval, warning)
-            stored.append(Stored(polled_instance(service, outcome, interval), warning))
-            polled.append((instance, outcome))
-            if interval is not None:
-                found.append((instance, interval))
-        _save_history(service, polled, found)
+            polled.append(_Polled(instance, outcome, interval, warning))
+        ids = endpoints.admit(service, [one.outcome.document for one in polled if one.outcome.document is not None])
+        polled = [_bounded(one, ids) for one in polled]
+        for one in polled:
+            warning = observing.observe(one.instance, one.outcome, one.interval, one.warning)
+            stored.append(Stored(polled_instance(service, one.outcome, one.interval), warning))
+        _save_history(service, polled, ids)
         if to_outbox:
             outbox.put([one.polled for one in stored])
     return stored
+
+
+class _Polled(NamedTuple):
+    """An outcome, the instance as it is stored, and what was found between them."""
+
+    instance: Instance
+    outcome: Outcome
+    interval: InstanceInterval | None
+    warning: str
+
+
+def _bounded(polled: _Polled, admitted: Mapping[str, int]) -> _Polled:
+    """The same where all of its endpoints were admitted, else with the others folded into one, and a warning.
+
+    The baseline is made of the whole document: what is folded at the next poll is counted from there.
+    """
+    document, interval = polled.outcome.document, polled.interval
+    if document is None or document.endpoints.keys() <= admitted.keys():
+        return polled
+    return _Polled(
+        polled.instance,
+        replace(polled.outcome, document=endpoints.within(document, admitted)),
+        None if interval is None else endpoints.folded(interval, admitted),
+        _joined(polled.warning, endpoints.too_many()),
+    )
 
 
 def _latest_first(instance: Instance | None) -> tuple[float, int]:
@@ -119,44 +143,27 @@ def _count(instance: Instance, outcome: Outcome) -> tuple[InstanceInterval | Non
     return interval, _joined(outcome.warning, f"counts fell although the service says it did not restart ({keys})")
 
 
-def _save_history(
-    service: Service, outcomes: Sequence[tuple[Instance, Outcome]], found: Sequence[tuple[Instance, InstanceInterval]]
-) -> None:
-    if not outcomes:
+def _save_history(service: Service, polled: Sequence[_Polled], ids: Mapping[str, int]) -> None:
+    if not polled:
         return
-    ids = _endpoint_ids(service, {(one.method, one.route) for _, interval in found for one in interval.endpoints})
     polls: list[AvailabilityRow] = []
     totals: list[IntervalRow] = []
     shares: list[EndpointRow] = []
     pk = service.pk
-    for instance, outcome in outcomes:
+    for instance, outcome, interval, _ in polled:
         end = milliseconds(outcome.polled_at)
         polls.append(rows.poll(pk, instance.pk, end, outcome.poll_duration, failed=outcome.document is None))
-    for instance, interval in found:
+        if interval is None:
+            continue
         end = milliseconds(interval.end)
         covered = end - milliseconds(interval.start)
         total = intervals.total(interval.endpoints)
         totals.append(rows.polled_interval(pk, instance.pk, end, covered, int(interval.reset), total))
-        shares += [rows.polled_endpoint(pk, instance.pk, end, ids[one.method, one.route], one) for one in interval.endpoints]
+        shares += [rows.polled_endpoint(pk, instance.pk, end, ids[one.method + one.route], one) for one in interval.endpoints]
     rolled_up = rollups.mark(pk, min(row.end for row in polls))
     rows.insert([*polls, *rollups.late(rolled_up, polls)])
     rows.insert([*totals, *rollups.late(rolled_up, totals)])
     rows.insert([*shares, *rollups.late(rolled_up, shares)])
-
-
-def _endpoint_ids(service: Service, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    """The primary keys of endpoints by method and route; those that are new are created."""
-
-    def known() -> dict[tuple[str, str], int]:
-        return {(method, route): pk for method, route, pk in rows.select(Endpoint, ("method", "route", "id"), service.pk)}
-
-    ids = known() if wanted else {}
-    missing = sorted(wanted - ids.keys())
-    if missing:
-        new = [Endpoint(service=service, method=method, route=route) for method, route in missing]
-        Endpoint.objects.bulk_create(new, batch_size=_ROWS_A_STATEMENT)
-        ids = known()  # not every database tells the keys of rows that were created in bulk
-    return ids
 
 
 def _joined(*warnings: str) -> str:
