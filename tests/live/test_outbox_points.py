@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from monitoring import histogram, wire
-from tests.live.judges import forwarded
+from tests.live.judges import forwarded, stamps
 from tests.live.monitors import Monitor, influxdb, sqlite
 from tests.live.servers import Influxd, VictoriaMetrics, requires, wait_for
 from tests.receiver import Receiver
@@ -61,18 +61,21 @@ def written(number: int, poll: int) -> dict[str, float]:
 
 
 @pytest.fixture
-def stamped(tmp_path: Path, request: pytest.FixtureRequest) -> Any:
+def stamped(tmp_path: Path, receiver: Receiver, request: pytest.FixtureRequest) -> Any:
     """Three rounds to a server; the address that was polled, and the milliseconds of the polls."""
     service = Serving()
 
     def collect(url: str, bucket: str) -> tuple[str, list[int]]:
-        monitor = Monitor(tmp_path, sqlite(tmp_path), [service], INFLUXDB=influxdb(url, bucket, TIMEOUT=20))
+        monitor = Monitor(tmp_path, sqlite(tmp_path), [service], INFLUXDB=influxdb(receiver.url, bucket, TIMEOUT=20))
+        receiver.judge = forwarded(url, bucket)
         request.addfinalizer(monitor.close)
         for _ in range(3):
             collected = monitor.round()
             assert (collected.code, collected.errors) == (0, "")
             assert f"{len(ROUTES) + 1} points delivered." in collected.said
         moments = monitor.ask("list(Availability.objects.filter(resolution=0).order_by('end').values_list('end', flat=True))")
+        # What was sent is looked at first, so that a failure tells whether it was lost here or there.
+        assert stamps(receiver.lines) == [moment for moment in moments for _ in range(len(ROUTES) + 1)]
         return f"127.0.0.1:{monitor.servers[0].port}", moments
 
     return collect
