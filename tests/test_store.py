@@ -123,6 +123,17 @@ def test_in_a_full_table_an_endpoint_that_was_idle_for_long_makes_room():
     assert merging.TableReader(table.content()).dropped_series == 1
 
 
+def test_the_stamp_of_the_last_request_is_a_second_old_at_most():
+    table = new_table()
+    row = table.add_row("", "GET", "/")
+    first, stamps = time.perf_counter(), []
+    for after in (0.0, 0.5, 0.9, 1.0, 1.5, 2.0, 9000.0):
+        table.begin()
+        table.record(row, 200, first, first + after)
+        stamps.append(round(row.floats[store.LAST_SEEN] - table._epoch_offset - first, 3))
+    assert stamps == [0.0, 0.0, 0.0, 1.0, 1.0, 2.0, 9000.0]
+
+
 def test_threads_lose_no_increment():
     table = new_table()
     row = table.add_row("", "GET", "/")

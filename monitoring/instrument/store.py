@@ -7,6 +7,7 @@ lies, `merging.py` reads and sums the tables of all processes.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import threading
@@ -42,6 +43,9 @@ ROW_WORDS = BUCKETS + histogram.BUCKET_COUNT
 IDLE_SECONDS = 7 * 86400.0
 """After this long without a request an endpoint leaves."""
 
+STAMP_SECONDS = 1.0
+"""How old the stamp of an endpoint's last request may be, while there are requests."""
+
 OTHER_STATUS = 0
 """What stands for an endpoint's status codes beyond the first STATUS_CODES - 1, and for what is no status code."""
 
@@ -62,13 +66,15 @@ def size_in_bytes(max_series: int) -> int:
 class Row:
     """The counters of one endpoint, in place."""
 
-    __slots__ = ("floats", "ints", "last_bucket", "number", "status_words")
+    __slots__ = ("floats", "ints", "last_bucket", "number", "stamp_due", "status_words")
 
     def __init__(self, number: int, ints: memoryview[int], floats: memoryview[float]) -> None:
         self.number = number
         self.ints = ints
         self.floats = floats
         self.last_bucket = 0
+        self.stamp_due = -math.inf
+        """From when on, by time.perf_counter(), the next request puts down when it was."""
         self.status_words: dict[int, int] = {}
         """Status code to the word of its count."""
 
@@ -78,6 +84,22 @@ class CounterTable:
 
     `rows` is the way of a request to its row: route as Django names it, then method. It is filled by `add_row()`.
     """
+
+    __slots__ = (  # each is read faster than from a dict
+        "__weakref__",
+        "_active",
+        "_buffer",
+        "_by_key",
+        "_dropped",
+        "_epoch_offset",
+        "_floats",
+        "_ints",
+        "_max_series",
+        "lock",
+        "path",
+        "pid",
+        "rows",
+    )
 
     def __init__(self, buffer: mmap.mmap, max_series: int) -> None:
         self.lock = threading.Lock()
@@ -112,7 +134,9 @@ class CounterTable:
             ints[word] += 1
             ints[bucket] += 1
             floats[SUM] += duration
-            floats[LAST_SEEN] = ended + self._epoch_offset
+            if ended >= row.stamp_due:
+                row.stamp_due = ended + STAMP_SECONDS
+                floats[LAST_SEEN] = ended + self._epoch_offset
             if bucket >= row.last_bucket:  # else another was longer
                 if duration > floats[MAX]:
                     floats[MAX] = duration
