@@ -17,8 +17,9 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from monitoring.collector import stretches
+from monitoring.collector.delivery import BATCH_SIZE
 from monitoring.collector.retelling import Retelling
-from monitoring.collector.sending import BATCH_SIZE, Sender
+from monitoring.collector.sending import Sender
 from monitoring.collector.sinks.base import Sink
 from monitoring.collector.stretches import Stretch
 from monitoring.models import (

@@ -7,6 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from monitoring.collector.sinks.base import Connection, Failure, Fault
 
+BATCH_SIZE = 5000
+"""Lines in one request: what InfluxDB's documentation recommends."""
+
+SMALLEST_BATCH = 100
+"""Fewer are not tried where a server is slow: it is not the number then."""
+
 MAX_REQUESTS = 500
 """How many requests are spent on finding the refused lines in one delivery; after that whole parts are set aside.
 
@@ -89,3 +95,15 @@ def deliver(
 def _halve(part: list[str], parts: list[list[str]]) -> None:
     middle = len(part) // 2
     parts += [part[middle:], part[:middle]]
+
+
+def next_size(size: int, done: Delivered, quick: bool = True) -> int:
+    """How many lines to send in a request after this delivery, in which it was `size`.
+
+    Half as many after a request that was too large or too slow; more again, a tenth at a time, where each was quick.
+    """
+    if done.largest is not None:
+        return max(1, min(size, done.largest))
+    if done.failure is not None:
+        return max(min(SMALLEST_BATCH, size), size // 2) if done.failure.fault is Fault.SLOW else size
+    return min(BATCH_SIZE, size + size // 10 + 1) if quick else size

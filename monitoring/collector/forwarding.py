@@ -17,19 +17,13 @@ from datetime import datetime, timedelta
 from django.utils import timezone
 
 from monitoring.collector import delivery, lease, outbox
-from monitoring.collector.delivery import Delivered
+from monitoring.collector.delivery import BATCH_SIZE
 from monitoring.collector.lease import Lease
 from monitoring.collector.outbox import Bounds
 from monitoring.collector.sinks.base import Connection, Failure, Fault, Sink
 from monitoring.models import OutboxState, waiting
 
 logger = logging.getLogger(__name__)
-
-BATCH_SIZE = 5000
-"""Lines in one request: what InfluxDB's documentation recommends."""
-
-SMALLEST_BATCH = 100
-"""Fewer are not tried where a server is slow: it is not the number then."""
 
 QUICK = 0.5
 """Seconds: a server that takes no longer for a request may get a larger one."""
@@ -135,7 +129,7 @@ def _deliver(sink: Sink, mine: Lease, report: Report, seconds: float) -> None:
             begun = time.monotonic()
             done = delivery.deliver(careful, batch.lines, size, requests_left, go_on, search)
             requests_left = max(1, requests_left - done.requests + 1)
-            size = _next_size(size, done, (time.monotonic() - begun) / max(1, done.requests))
+            size = delivery.next_size(size, done, (time.monotonic() - begun) / max(1, done.requests) < QUICK)
             if not outbox.acknowledge(mine, batch, done, 0 if size >= BATCH_SIZE else size):
                 report.busy = True  # this took so long that another collector went on
                 return
@@ -161,15 +155,6 @@ class _Careful:
             logger.exception("Writing to %s failed unexpectedly", self._name)
             said = f"Writing to {self._name} failed unexpectedly ({type(error).__name__}: {error}); the log tells more."
             return Failure(Fault.UNREACHABLE, said)
-
-
-def _next_size(size: int, done: Delivered, seconds: float) -> int:
-    """Half as many lines after a request that was too large or too slow; more again, a tenth at a time, where each was quick."""
-    if done.largest is not None:
-        return max(1, min(size, done.largest))
-    if done.failure is not None:
-        return max(min(SMALLEST_BATCH, size), size // 2) if done.failure.fault is Fault.SLOW else size
-    return min(BATCH_SIZE, size + size // 10 + 1) if seconds < QUICK else size
 
 
 def _retry_later(mine: Lease, failure: Failure) -> datetime:

@@ -6,13 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from monitoring.collector import delivery
-from monitoring.collector.delivery import Refused
+from monitoring.collector.delivery import BATCH_SIZE, Refused
 from monitoring.collector.sinks.base import Connection, Failure, Fault
-
-BATCH_SIZE = 5000
-"""Lines in one request: what InfluxDB's documentation recommends."""
-
-SMALLEST_BATCH = 100
 
 DELAYS = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds before the attempts after a failure; another one ends it."""
@@ -56,7 +51,7 @@ class Sender:
             self._set_aside(done.refused)
             if done.written or done.refused:
                 failures, waited = 0, 0.0
-            self._size = self._next_size(done.largest, done.failure)
+            self._size = delivery.next_size(self._size, done)
             if done.failure is None:
                 return
             lines = done.rest
@@ -70,14 +65,6 @@ class Sender:
             self.refused += len(one.lines)
             if len(self.examples) < SHOWN:
                 self.examples.append(Refused(one.lines[:1], one.words))
-
-    def _next_size(self, largest: int | None, failure: Failure | None) -> int:
-        """Less after a request that was too large or too slow; more again, a tenth at a time, where all is well."""
-        if largest is not None:
-            return max(1, min(self._size, largest))
-        if failure is None:
-            return min(BATCH_SIZE, self._size + self._size // 10 + 1)
-        return max(SMALLEST_BATCH, self._size // 2) if failure.fault is Fault.SLOW else self._size
 
     def _delay(self, failure: Failure, failures: int, waited: float) -> float:
         if failure.fault is Fault.SETTING:
