@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,7 +13,7 @@ import pytest
 from monitoring import histogram, wire
 from tests.live.judges import forwarded, stamps
 from tests.live.monitors import Monitor, influxdb, sqlite
-from tests.live.servers import Influxd, VictoriaMetrics, requires, wait_for
+from tests.live.servers import Influxd, VictoriaMetrics, influxd_server, requires, wait_for
 from tests.receiver import Receiver
 from tests.scripted import answers
 
@@ -81,8 +82,17 @@ def stamped(tmp_path: Path, receiver: Receiver, request: pytest.FixtureRequest) 
     return collect
 
 
+@pytest.fixture
+def new_influxd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Influxd]:
+    """One of its own: version 1.6, after minutes of other tests, at times acknowledged a round and did not have it
+    (what was sent was right, its answer 204, and its log of writes lacked it)."""
+    with influxd_server(tmp_path_factory.mktemp("influxd-new")) as server:
+        yield server
+
+
 @requires("influxd")
-def test_what_is_served_is_what_influxd_gives_back(stamped: Any, influxd: Influxd) -> None:
+def test_what_is_served_is_what_influxd_gives_back(stamped: Any, new_influxd: Influxd) -> None:
+    influxd = new_influxd
     database = f"fleet{uuid4().hex}"
     influxd.create_database(database)
     instance, moments = stamped(influxd.url, database)
