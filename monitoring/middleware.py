@@ -142,8 +142,11 @@ class MetricsMiddleware(_Middleware):
             table.abandon()
             self.complain(error)
             return
-        if not isinstance(outcome, int) and getattr(outcome, "streaming", False):
-            self.watch_stream(table, row, outcome, started)
+        try:
+            if not isinstance(outcome, int) and outcome.streaming:
+                self.watch_stream(table, row, outcome, started)
+        except Exception as error:  # noqa: BLE001 (it is counted already, so that nothing is to be abandoned)
+            self.complain(error)
 
     def find_row(self, table: CounterTable, request: HttpRequest) -> Row | None:
         match = request.resolver_match

@@ -394,6 +394,20 @@ def test_an_endpoint_that_cannot_be_found_leaves_no_active_request(watched, capl
     assert "no route" in caplog.text
 
 
+def test_a_stream_that_cannot_be_watched_reaches_the_caller_and_counts_once(watched, caplog):
+    class Sealed(StreamingHttpResponse):
+        def __setattr__(self, name, value):
+            if name == "close":
+                raise AttributeError(name)
+            super().__setattr__(name, value)
+
+    response = Sealed(["x"])
+    assert MetricsMiddleware(lambda request: response)(RequestFactory().get("/")) is response
+    assert counted() == {"GET/unknown": {200: 1}}
+    assert active() == 0
+    assert len(caplog.records) == 1
+
+
 def test_what_is_no_response_reaches_the_caller_and_leaves_no_active_request(watched):
     assert MetricsMiddleware(lambda request: None)(RequestFactory().get("/")) is None
     assert active() == 0
