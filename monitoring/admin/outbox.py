@@ -184,7 +184,7 @@ class OutboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         assert sink is not None  # noqa: S101 (as the target is not)
         found = forwarding.deliver(
             sink,
-            outbox.Bounds(conf.OUTBOX.megabytes * 1_000_000, timedelta(days=conf.OUTBOX.days)),
+            outbox.Bounds.of(conf.OUTBOX),
             seconds=DELIVER_NOW_SECONDS - timeout,
             patience=forwarding.Patience.NOW,
         )

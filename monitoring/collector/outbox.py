@@ -19,6 +19,7 @@ from monitoring.collector.delivery import Delivered
 from monitoring.collector.lease import Lease
 from monitoring.collector.rows import WaitingRow
 from monitoring.collector.sinks.base import PolledInstance
+from monitoring.conf import Outbox
 from monitoring.models import OutboxState, RejectedPoints, WaitingPoints, milliseconds, pack_lines, unpack_lines, waiting
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,10 @@ class Bounds:
     size: int
     """Bytes, compressed as they are kept."""
     age: timedelta
+
+    @classmethod
+    def of(cls, setting: Outbox) -> Bounds:
+        return cls(setting.megabytes * 1_000_000, timedelta(days=setting.days))
 
 
 @dataclass(frozen=True, slots=True)

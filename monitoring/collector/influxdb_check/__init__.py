@@ -16,14 +16,13 @@ from monitoring.collector.influxdb_check.findings import SETTINGS, Finding, Verd
 from monitoring.collector.influxdb_check.identifying import Identity, Kind, WrongAddressError, identify
 from monitoring.collector.transport import Session
 from monitoring.conf import InfluxDB
-from monitoring.targets import Targets
+from monitoring.targets import ANYWHERE
 
 __all__ = ["TIMEOUT", "Finding", "Verdict", "check"]
 
 TIMEOUT = 5.0
 """Seconds that the whole check may take."""
 
-_ANYWHERE = Targets.parse(["0.0.0.0/0", "::/0"])  # ALLOWED_TARGETS is about services, which others may register
 _RULES: dict[Kind, Callable[[Server, Identity], Iterator[Finding]]] = {
     Kind.V1: others.version1,
     Kind.V2: version2.findings,
@@ -38,7 +37,7 @@ def check(target: InfluxDB, timeout: float = TIMEOUT, **session: Any) -> list[Fi
 
     `session` goes to transport.Session: another resolver, say.
     """
-    with Session(**{"targets": _ANYWHERE, **session}) as connections:
+    with Session(**{"targets": ANYWHERE, **session}) as connections:
         found, reason = _look(Server(target, timeout, connections))
     secrets = [target.token, *_credentials(target.url)]
     return [_shown(found.get(what) or unknown(what, reason), secrets) for what in SETTINGS]

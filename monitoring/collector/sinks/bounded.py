@@ -16,13 +16,10 @@ from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
 from monitoring.collector.connections import StaleConnectionError
 from monitoring.collector.transport import Session, causes
-from monitoring.targets import Targets
+from monitoring.targets import ANYWHERE
 
 MAX_ANSWER = 64 * 1024
 """Bytes of an answer that are read; what InfluxDB says of a refused batch has some hundred."""
-
-ANYWHERE = Targets.parse(["0.0.0.0/0", "::/0"])
-"""The address is a setting, not something that somebody entered in the admin."""
 
 
 class BoundedAnswer(NamedTuple):

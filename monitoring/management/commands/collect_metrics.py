@@ -6,7 +6,6 @@ import contextlib
 import math
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 from django.core.checks import run_checks
@@ -142,8 +141,7 @@ class Command(BaseCommand):
             report.sinks.append(SinkReport("history", f"The history: {failed}"))
 
     def deliver(self) -> SinkReport | None:
-        setting = conf.OUTBOX
-        bounds = outbox.Bounds(setting.megabytes * 1_000_000, timedelta(days=setting.days))
+        bounds = outbox.Bounds.of(conf.OUTBOX)
         if self.sink is None:
             outbox.drop(bounds)  # of what waits since there was one
             return None
